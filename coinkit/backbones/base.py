@@ -1,0 +1,66 @@
+"""What every backbone offers the rest of coinkit: encode, collate, forward at the labelled positions, greedy decoding.
+
+A backbone owns a transformers model and its tokenizer and hides how the model wants its prompt, its pixels and its ids.
+Parameter names anywhere in coinkit are the names of `backbone.model.named_parameters()`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from coinkit.data.batch import Batch, Encoded, ForwardOutput
+from coinkit.errors import Problem
+from coinkit.types import Sample
+
+
+class Backbone(ABC):
+    """One vision-language model. Sub-classes set `model` and the attributes below in `__init__`."""
+
+    model: nn.Module
+    max_length: int
+    eos_ids: frozenset[int]
+    lora_targets: str  # regular expression over module names (full match): the language model's linears
+    projector: ClassVar[str] = ''  # module that maps picture features into the language model; '' = none
+    language_model: ClassVar[str] = ''
+
+    @abstractmethod
+    def encode(self, sample: Sample, *, training: bool) -> Encoded:
+        """Tokens, labels and pixels of one sample; runs in worker threads. Without `training`, ends in the generation prompt."""
+
+    @abstractmethod
+    def collate(self, items: Sequence[Encoded], *, padding_side: str) -> Batch:
+        """Pad to one batch: 'right' to train, 'left' to generate."""
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> ForwardOutput:
+        """Loss and logits at the labelled positions; hidden states are gathered there before the head is applied."""
+
+    @abstractmethod
+    def prefill(self, batch: Batch) -> tuple[Tensor, Any]:
+        """Run left-padded prompts; returns the last position's logits (B, V) and a key-value cache."""
+
+    @abstractmethod
+    def decode_step(self, ids_B: Tensor, attention_mask_BL: Tensor, cache: Any) -> Tensor:
+        """One more token per row; returns the next logits (B, V)."""
+
+    @abstractmethod
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of generated ids, special tokens dropped and outer whitespace stripped."""
+
+    @classmethod
+    def preflight(cls, **config: Any) -> list[Problem]:
+        """What is missing for this backbone (files, packages), found before anything is loaded."""
+        return []
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def describe(self) -> dict[str, Any]:
+        """Identity for run records and adapter cards: model type, sizes, dtype."""
+        return {'type': type(self).__name__, 'parameters': sum(p.numel() for p in self.model.parameters())}
