@@ -1,0 +1,119 @@
+"""The run directory: where each file of a run lives (a contract, see docs/architecture.md) and who may use it.
+
+One process group at a time: an advisory lock is held while a run is going. A folder that is not empty and has no ledger
+is somebody else's and is refused.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from coinkit import atomic
+from coinkit.engine.ledger import Ledger
+from coinkit.errors import ConfigError, Problem, RunError, unknown
+from coinkit.types import Task
+
+
+class RunDir:
+    """Paths of one run. Stage 0 is the zero-shot stage, stage i >= 1 the one after task i."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._lock: int | None = None
+
+    config = property(lambda self: self.path / 'config.py')
+    environment = property(lambda self: self.path / 'environment.json')
+    ledger = property(lambda self: self.path / 'ledger.jsonl')
+    matrix = property(lambda self: self.path / 'matrix.json')
+    log = property(lambda self: self.path / 'log.jsonl')
+    tensorboard = property(lambda self: self.path / 'tb')
+
+    @staticmethod
+    def stage_name(stage: int, tasks: Sequence[Task]) -> str:
+        return '00-zero-shot' if stage == 0 else f'{stage:02d}-{tasks[stage - 1].slug}'
+
+    def stage(self, name: str) -> Path:
+        return self.path / 'stages' / name
+
+    def adapter(self, name: str) -> Path:
+        return self.stage(name) / 'adapter'
+
+    def methods(self, name: str) -> Path:
+        return self.stage(name) / 'methods'
+
+    def checkpoints(self, name: str) -> Path:
+        return self.stage(name) / 'checkpoint'
+
+    def predictions(self, stage_name: str, task: Task) -> Path:
+        return self.path / 'predictions' / stage_name / f'{task.slug}.jsonl'
+
+    def check_usable(self) -> list[Problem]:
+        """A foreign or unwritable directory, as problems."""
+        where = str(self.path)
+        if self.path.exists() and not self.path.is_dir():
+            return [Problem(where, 'the work directory is a file.', 'Choose another with --work-dir.')]
+        if self.path.exists() and any(self.path.iterdir()) and not self.ledger.exists():
+            return [Problem(where, 'the directory is not empty and holds no coinkit run (no ledger.jsonl).',
+                            'Choose another with --work-dir.')]
+        parent = next(p for p in (self.path, *self.path.resolve().parents) if p.exists())
+        if not os.access(parent, os.W_OK):
+            return [Problem(where, f'cannot be written: no permission in {parent}.', 'Choose another with --work-dir.')]
+        return []
+
+    def move_aside(self) -> Path | None:
+        """For --fresh: keep what was earned under another name."""
+        if not self.path.exists() or not any(self.path.iterdir()):
+            return None
+        aside = self.path.with_name(f'{self.path.name}.old-{time.strftime("%Y%m%d-%H%M%S")}')
+        os.rename(self.path, aside)
+        return aside
+
+    def lock(self) -> None:
+        """Claim the directory for this process; the system releases the lock when the process ends, however it ends."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = os.open(self.path / '.lock', os.O_CREAT | os.O_RDWR)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._lock)
+            self._lock = None
+            raise RunError(f'{self.path}: another process is running in this directory. Wait for it, or choose '
+                           'another with --work-dir.') from error
+
+    def unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def sweep(self) -> None:
+        """Remove what a killed process left half written."""
+        for folder in (self.path, *self.path.glob('stages/*'), *self.path.glob('stages/*/checkpoint'),
+                       *self.path.glob('predictions/*')):
+            atomic.sweep(folder)
+
+    def open_ledger(self, *, writable: bool = True) -> Ledger:
+        return Ledger(self.ledger, writable=writable)
+
+
+def finished_stages(ledger: Ledger) -> list[str]:
+    """Folder names of finished stages, in order (the zero-shot stage included)."""
+    return [record['stage'] for record in ledger.all('stage_done')]
+
+
+def choose_stage(run: RunDir, ledger: Ledger, wanted: str | None) -> str:
+    """The folder name for `--stage N|zero|name`; default the last finished stage."""
+    stages = finished_stages(ledger)
+    if not stages:
+        raise RunError(f'{run.path}: no stage is finished yet. Train first: coinkit train CONFIG --work-dir {run.path}.')
+    if wanted is None:
+        return stages[-1]
+    if wanted == 'zero':
+        wanted = '0'
+    for name in stages:
+        if name == wanted or (wanted.isdigit() and int(name.split('-')[0]) == int(wanted)):
+            return name
+    raise ConfigError(unknown(f'{run.path}: --stage', 'stage', wanted, stages))
