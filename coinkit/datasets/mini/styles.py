@@ -44,7 +44,8 @@ _LINES: dict[str, tuple[str, ...]] = {
         'use one word.'),
     'vizwiz': (
         'answer with a single word. if unclear say unanswerable.',
-        'provide a short reply. if unclear say unanswerable.', 'one word, or unanswerable.', 'say unanswerable if it is not clear.', 'a color or unanswerable.',
+        'provide a short reply. if unclear say unanswerable.', 'one word, or unanswerable.',
+        'say unanswerable if it is not clear.', 'a color or unanswerable.',
         'reply unanswerable when the image is not clear.', 'give the color, else unanswerable.',
         'when nothing can be seen write unanswerable.', 'name the color. unanswerable if not clear.',
         'one color only. say unanswerable if unclear.'),
@@ -54,12 +55,14 @@ _LINES: dict[str, tuple[str, ...]] = {
         'just a number.'),
     'ocrvqa': (
         'answer with a single word.', 'condense the answer to one word.', 'read it from the cover.',
-        'one word from the cover.', 'give only the word.', 'reply with what the book shows.', 'as written on the book.', 'write the word alone.',
+        'one word from the cover.', 'give only the word.', 'reply with what the book shows.',
+        'as written on the book.', 'write the word alone.',
         'respond with one word of the cover.', 'just that word.')}
 _GROUNDING = (
     'provide the bounding box of the {}.', 'where is the {}? give its bounding box.', 'find the {} and write its box.',
     'give the box of the {}.', 'box the {}.', 'locate the {} by its bounding box.',
-    'what is the bounding box of the {}?', 'reply with the bounding box of the {}.', 'show where the {} is with a box.', 'write the box around the {}.')
+    'what is the bounding box of the {}?', 'reply with the bounding box of the {}.',
+    'show where the {} is with a box.', 'write the box around the {}.')
 TEN_TYPES: dict[str, tuple[str, ...]] = {
     **{kind: tuple('{}\n' + line for line in lines) for kind, lines in _LINES.items()}, 'grounding': _GROUNDING}
 

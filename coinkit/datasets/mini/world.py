@@ -22,9 +22,10 @@ COLOURS: dict[str, Colour] = {
     'red': (220, 40, 40), 'green': (40, 170, 60), 'blue': (50, 80, 220), 'yellow': (235, 210, 40),
     'purple': (150, 60, 190), 'orange': (240, 140, 30), 'cyan': (40, 200, 210), 'gray': (130, 130, 130)}
 COLOUR_NAMES = list(COLOURS)
-WORDS = ('ace bag cat dog ear fox gem hat ice jar key lip map net oak pen rug sun tea urn van web yak zoo bank cake desk '
-         'fish gold hand iron jazz king lamp milk nest open park rice sale taxi unit vase wolf exit stop cafe shop '
-         'hotel').split()
+WORDS = (
+    'ace bag cat dog ear fox gem hat ice jar key lip map net oak pen rug sun tea urn van web yak zoo bank cake '
+    'desk fish gold hand iron jazz king lamp milk nest open park rice sale taxi unit vase wolf exit stop cafe '
+    'shop hotel').split()
 AUTHORS = 'ada bob cyd dan eve fay gus hal ivy jon kim lee mia ned ona pam ray sue tim uma vic wes'.split()
 GENRES = ['art', 'law', 'math', 'poem', 'travel', 'cook']
 FONTS = {size: ImageFont.load_default(size) for size in (11, 12)}
