@@ -1,0 +1,35 @@
+"""The built-in plug-in: every component that ships with coinkit, by name, imported only when a run asks for it.
+
+It is registered like any third-party plug-in; reading this file shows what a plug-in of one's own has to do.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def coinkit_register(registries: Any) -> None:
+    """Add the built-in components."""
+    _add(registries.BACKBONES, 'coinkit.backbones', Llava='llava')
+    _add(registries.METHODS, 'coinkit.methods', ZeroShot='zero_shot', FineTune='fine_tune', Joint='joint',
+         SingleTask='single_task', MoELoRA='moelora')
+    _add(registries.DATASETS, 'coinkit.datasets', InstructionJson='instructions', Mini='mini.dataset')
+    _add(registries.STRATEGIES, 'coinkit.engine.strategies', OneDevice='one_device', DDP='ddp', DeepSpeed='deep_speed')
+    _add_metrics(registries.METRICS)
+
+
+def _add(registry: Any, package: str, **modules: str) -> None:
+    for name, module in modules.items():
+        registry.add(name, f'{package}.{module}:{name}')
+
+
+def _add_metrics(metrics: Any) -> None:
+    metrics.add('scienceqa_coin', 'coinkit.metrics.scienceqa:ScienceQACoin')
+    metrics.add('textvqa_m4c', 'coinkit.metrics.vqa:TextVQAM4C')
+    metrics.add('imagenet_coin', 'coinkit.metrics.imagenet:ImageNetCoin')
+    metrics.add('gqa', 'coinkit.metrics.vqa:GQA')
+    metrics.add('vqa_exact_upper', 'coinkit.metrics.vqa:VQAExactUpper')
+    metrics.add('ocrvqa_coin', 'coinkit.metrics.vqa:OCRVQACoin')
+    metrics.add('grounding_coin', 'coinkit.metrics.grounding:GroundingCoin', aliases=('grounding_coin_upstream',))
+    metrics.add('grounding_minigpt', 'coinkit.metrics.grounding:GroundingMiniGPT',
+                aliases=('grounding_minigpt_upstream',))
