@@ -1,0 +1,145 @@
+"""Referring expressions: read a box out of the answer, right when its IoU with gold is above one half.
+
+CoIN pads images to a square, so gold boxes live on the expanded square (`expand_box`). The published parser drops the
+first and the last character of the answer, so that only two-decimal boxes survive; the default reads the first four
+numbers. Sources: zackschen/CoIN@41224655 `eval_grounding.py` (LLaVA and MiniGPT). Context: `size` [w, h].
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+from coinkit.errors import DataError
+from coinkit.metrics.base import UNPARSED, ItemMetric, Verdict, verdict
+from coinkit.metrics.switches import Mode
+from coinkit.types import Prediction
+
+Box = tuple[float, float, float, float]
+
+_NUMBER = re.compile(r'[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?\b(?:nan|inf(?:inity)?)\b', re.IGNORECASE)
+_MINIGPT_NUMBER = re.compile(r'[1-9]\d*\.\d*|0\.\d*[1-9]\d*')  # no zeros, integers, '.25': later ones slide forward
+_MINIGPT_NATIVE = re.compile(r'\{\s*<(\d+)>\s*<(\d+)>\s*<(\d+)>\s*<(\d+)>\s*\}')
+
+
+def iou(a: Sequence[float], b: Sequence[float]) -> float:
+    """Intersection over union of two xyxy boxes with signed areas; 0 when the union is not positive."""
+    width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
+    height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+    shared = width * height
+    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared
+    return 0.0 if union <= 0 else shared / union
+
+
+def expand_box(box: Sequence[float], width: float, height: float) -> Box:
+    """An xywh pixel box as xyxy in 0..1 on the centred square that the image is padded to."""
+    x, y, w, h = box
+    side = max(width, height)
+    left, top = (side - width) / 2, (side - height) / 2
+    return ((x + left) / side, (y + top) / side, (x + w + left) / side, (y + h + top) / side)
+
+
+def four_floats(parts: Sequence[str]) -> Box | None:
+    """Exactly four parts that `float` reads, or None."""
+    if len(parts) != 4:
+        return None
+    try:
+        x1, y1, x2, y2 = map(float, parts)
+    except ValueError:
+        return None
+    return x1, y1, x2, y2
+
+
+def parse_coin(text: str) -> Box | None:
+    """The published parser: brackets out, first and last character dropped, four numbers between commas."""
+    return four_floats(text.replace('[', '').replace(']', '')[1:-1].split(','))
+
+
+def parse_numbers(text: str) -> Box | None:
+    """The first four numbers of the text; fewer, or one that is not finite: None."""
+    box = four_floats([hit.group() for hit, _ in zip(_NUMBER.finditer(text), range(4), strict=False)])
+    return box if box and all(map(math.isfinite, box)) else None
+
+
+def parse_minigpt(text: str) -> Box | None:
+    """The published MiniGPT-v2 parser: the first four decimals that are not zero."""
+    return four_floats(_MINIGPT_NUMBER.findall(text)[:4])
+
+
+def parse_minigpt_default(text: str) -> Box | None:
+    """MiniGPT-v2's native `{<25><30><75><80>}` as hundredths, else the first four numbers."""
+    native = _MINIGPT_NATIVE.search(text)
+    if native:
+        x1, y1, x2, y2 = (int(part) / 100 for part in native.groups())
+        return x1, y1, x2, y2
+    return parse_numbers(text)
+
+
+class _Grounding(ItemMetric):
+    """Accuracy at an IoU threshold; a subclass says how the answer is read and where gold is."""
+
+    gold_key = ''
+    parse_switch = ''
+    parsers = {'upstream': parse_coin, 'default': parse_numbers}
+
+    def __init__(self, *, mode: Mode, iou_threshold: float, iou_inclusive: bool, **switches: str | None):
+        super().__init__(mode=mode, **switches)
+        self.iou_threshold, self.iou_inclusive = iou_threshold, iou_inclusive
+        self.switches = {**self.switches, 'iou_threshold': iou_threshold, 'iou_inclusive': iou_inclusive}
+
+    def parse(self, text: str) -> Box | None:
+        """The box that the answer is read as, or None."""
+        return self.parsers[self.switches[self.parse_switch]](text)
+
+    def judge(self, item: Prediction) -> Verdict:
+        gold, box = self.gold(item), self.parse(item.prediction)
+        if box is None:
+            return UNPARSED
+        scale = self.scale(item)
+        overlap = iou([scale * value for value in box], [scale * value for value in gold])
+        return verdict(overlap > self.iou_threshold or self.iou_inclusive and overlap == self.iou_threshold)
+
+    def gold(self, item: Prediction) -> Box:
+        """`references[0]`, else the context's annotation: four numbers, or text in brackets."""
+        given = item.references[0] if item.references else item.context.get(self.gold_key)
+        parts = given.replace('[', '').replace(']', '').split(',') if isinstance(given, str) else list(given or ())
+        box = four_floats(parts)
+        if box is None:
+            raise DataError(f"prediction '{item.id}': gold box is {given!r}; {self.name} needs '[x1,y1,x2,y2]' in "
+                            f'references or in context {self.gold_key}.')
+        return box
+
+    def scale(self, item: Prediction) -> float:
+        return 1.0
+
+
+class GroundingCoin(_Grounding):
+    """`grounding_coin` (alias `grounding_coin_upstream`): boxes on the padded square."""
+
+    name = 'grounding_coin'
+    gold_key = 'answer_bbox'
+    parse_switch = 'grounding_parse'
+
+    def __init__(self, *, mode: Mode = 'default', grounding_parse: Mode | None = None,
+                 denominator: Mode | None = None, iou_threshold: float = 0.5, iou_inclusive: bool = False):
+        super().__init__(mode=mode, grounding_parse=grounding_parse, denominator=denominator,
+                         iou_threshold=iou_threshold, iou_inclusive=iou_inclusive)
+
+    def scale(self, item: Prediction) -> float:
+        """Boxes are compared in pixels of the padded square, as published: rounding then decides IoU 0.5 alike."""
+        return float(max(item.context.get('size') or (1.0,)))
+
+
+class GroundingMiniGPT(_Grounding):
+    """`grounding_minigpt` (alias `grounding_minigpt_upstream`): boxes on the unpadded image, compared as they are."""
+
+    name = 'grounding_minigpt'
+    gold_key = 'origin_answer_bbox'
+    parse_switch = 'minigpt_grounding_parse'
+    parsers = {'upstream': parse_minigpt, 'default': parse_minigpt_default}
+
+    def __init__(self, *, mode: Mode = 'default', minigpt_grounding_parse: Mode | None = None,
+                 denominator: Mode | None = None, iou_threshold: float = 0.5, iou_inclusive: bool = False):
+        super().__init__(mode=mode, minigpt_grounding_parse=minigpt_grounding_parse, denominator=denominator,
+                         iou_threshold=iou_threshold, iou_inclusive=iou_inclusive)

@@ -1,0 +1,24 @@
+"""Compat switches of the scorers: each is 'upstream' (what the published evaluator does) or 'default' (what is right).
+
+`mode` sets every switch of a scorer at once; a switch given by its own name wins over `mode`. The values in force are
+stored with each score, so that a number can always be traced to its rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from coinkit.errors import ConfigError, unknown
+
+Mode = Literal['default', 'upstream']
+MODES = ('default', 'upstream')
+
+
+def resolve(scorer: str, mode: str, **given: str | None) -> Mapping[str, str]:
+    """The value of each switch: its own when given, else `mode`."""
+    problems = [unknown(f'metric {scorer}: {key}', 'mode', str(value), MODES)
+                for key, value in {'mode': mode, **given}.items() if value is not None and value not in MODES]
+    if problems:
+        raise ConfigError(problems)
+    return {key: mode if value is None else value for key, value in given.items()}

@@ -1,0 +1,57 @@
+"""Boxes: the published parsers, the default ones, and the strict threshold."""
+
+from __future__ import annotations
+
+import pytest
+
+from coinkit.errors import DataError
+from coinkit.metrics.grounding import (
+    GroundingCoin,
+    GroundingMiniGPT,
+    parse_minigpt,
+    parse_minigpt_default,
+    parse_numbers,
+)
+from coinkit.types import Prediction
+
+GOLD = '[0.25, 0.30, 0.75, 0.80]'
+
+
+@pytest.mark.parametrize('text, box', [
+    ('the box is [0.25, .3, +0.75, 8e-1] ok 9', (0.25, 0.3, 0.75, 0.8)), ('-0.5 1 2 3', (-0.5, 1, 2, 3)),
+    ('0.1 0.2 0.3', None), ('', None), ('[nan, 0.1, 0.2, 0.3, 0.4]', None), ('[0.1, 0.2, inf, 0.3]', None),
+    ('1e999 0 0 0', None), ('banana information 1. 2. 3. 4.', (1, 2, 3, 4))])
+def test_parse_numbers(text, box):
+    assert parse_numbers(text) == box
+
+
+@pytest.mark.parametrize('text, box', [
+    ('[0.0, 0.25, 0.30, 0.75, 0.80]', (0.25, 0.3, 0.75, 0.8)), ('[1, .25, 0.30, 10.5, 2.]', None),
+    ('10.5 0.05 1.0 00.20', (10.5, 0.05, 1.0, 0.2)), ('{<25><30><75><80>}', None)])
+def test_parse_minigpt(text, box):
+    assert parse_minigpt(text) == box
+
+
+def test_native_minigpt_boxes_are_hundredths():
+    assert parse_minigpt_default('here {<25><30><75><80>}') == (0.25, 0.3, 0.75, 0.8)
+    assert parse_minigpt_default(GOLD) == (0.25, 0.3, 0.75, 0.8)
+
+
+def test_exactly_one_half_is_wrong_unless_inclusive():
+    half = [Prediction('1', '[0.25, 0.30, 0.75, 0.55]', (GOLD,), {'size': [640, 480]})]
+    assert GroundingCoin().score(half).value == 0.0
+    assert GroundingCoin(iou_inclusive=True).score(half).value == 100.0
+
+
+def test_gold_from_the_context():
+    coin = Prediction('1', GOLD, (), {'answer_bbox': [0.25, 0.3, 0.75, 0.8], 'size': [64, 64]})
+    minigpt = Prediction('1', GOLD, (), {'origin_answer_bbox': GOLD, 'answer_bbox': '[0, 0, 0.1, 0.1]'})
+    assert GroundingCoin().score([coin]).value == 100.0
+    assert GroundingMiniGPT().score([minigpt]).value == 100.0
+
+
+def test_a_bad_gold_box_is_an_error_and_a_bad_answer_is_counted():
+    with pytest.raises(DataError, match="'q1': gold box"):
+        GroundingCoin().score([Prediction('q1', GOLD, ('[1, 2, 3]',))])
+    score = GroundingCoin().score([Prediction('1', 'nowhere', (GOLD,)), Prediction('2', '[0, 0, 1]', (GOLD,))])
+    assert (score.value, score.counts['unparsed']) == (0.0, 2)
