@@ -2,8 +2,8 @@
 
 A continual method is mostly a choice of when blocks are added, frozen, merged or dropped, and how they are gated. The
 bank does that bookkeeping; the arithmetic is `bank_linear`. Only active blocks are on the device, so a one-hot choice
-between many stored blocks is a swap (`set_active`), not a multiply over all of them. Random starts are drawn on the CPU,
-module after module in the order of `targets`, so that one generator gives the same bank on every device and rank.
+between many stored blocks is a swap (`set_active`), not a multiply over all of them. Random starts are drawn on the
+CPU, module after module in the order of `targets`: one generator gives the same bank on every device and rank.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class AdapterBank:
     def add(self, block: str | Sequence[str], *, rank: int, scale: float,
             init: Literal['kaiming', 'normal'] = 'kaiming', trainable: bool = True, active: bool = True,
             generator: torch.Generator | None = None) -> None:
-        """Add a block, or several alike (cheaper than one by one), of `rank` each. B is zero: the output is unchanged."""
+        """Add a block, or several alike (cheaper than one by one). B is zero: the output stays what it was."""
         names = [block] if isinstance(block, str) else list(block)
         check_block(names, self._info, rank=rank, init=init)
         for layer in self.layers.values():
@@ -187,7 +187,8 @@ class AdapterBank:
                    values: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         """CPU tensors `<module>.<block>.A` and `.B`, and `<module>.router` with a row per block.
 
-        Under ZeRO-3 the parameters are partitioned: pass `strategy.full_params(bank.trainable_parameters())` as `values`.
+        Under ZeRO-3 the parameters are partitioned: pass `strategy.full_params(list(bank.trainable_parameters()))` as
+        `values`.
         """
         names = list(self._info) if blocks is None else [self._known(name) for name in blocks]
         return read_bank_state(self.layers, names, values)

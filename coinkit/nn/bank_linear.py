@@ -1,10 +1,10 @@
 """One frozen linear with low-rank blocks beside it: the fused layer behind nearly every method.
 
-`y = base(x) + B_act (gate(x) * (A_act dropout(x)))`: the active blocks are stacked, so that the forward is one GEMM down
-to the active rank, one elementwise gate on the rank side and one GEMM up that accumulates onto the base output, whatever
-the number of blocks. The base layer's own forward is called, so that it may be quantised. Trainable ranks are fp32
-parameters of this very module (ZeRO-3 gathers a module's own parameters around its forward), cast to the compute dtype;
-frozen ranks are plain tensors.
+`y = base(x) + B_act (gate(x) * (A_act dropout(x)))`: the active blocks are stacked, so that the forward is one GEMM
+down to the active rank, one elementwise gate on the rank side and one GEMM up that accumulates onto the base output,
+whatever the number of blocks. The base layer's own forward is called, so that it may be quantised. Trainable ranks are
+fp32 parameters of this very module (ZeRO-3 gathers a module's own parameters around its forward), cast to the compute
+dtype; frozen ranks are plain tensors.
 
 Shape suffixes: D inputs, O outputs, R active ranks, E active blocks, r ranks of one block, N all leading dimensions
 flattened, X leading dimensions as they are.
@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from coinkit.errors import RunError
-
 
 PLAIN_TENSORS = ('frozen_A_RD', 'frozen_B_OR', '_scale_E', '_block_of_rank_R', '_padded_rows_Er', '_real_columns_R')
 

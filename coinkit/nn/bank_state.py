@@ -1,8 +1,8 @@
 """The bank on paper: tensors by name and a JSON card. Values round-trip bit for bit.
 
-Keys: `<module>.<block>.A` (rank, inputs), `<module>.<block>.B` (outputs, rank) and, for a routed bank, `<module>.router`
-with one row per block in the order of the card. Values are read and written block by block, so that a saved block does
-not depend on which other blocks were active beside it.
+Keys: `<module>.<block>.A` (rank, inputs), `<module>.<block>.B` (outputs, rank) and, for a routed bank,
+`<module>.router` with one row per block in the order of the card. Values are read and written block by block, so that a
+saved block does not depend on which other blocks were active beside it.
 """
 
 from __future__ import annotations
