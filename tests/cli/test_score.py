@@ -1,0 +1,84 @@
+"""`coinkit score`: what it prints and writes, and the errors of its options."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+
+import pytest
+
+from coinkit.cli import score
+from coinkit.errors import ConfigError, DataError, UnknownName
+
+LINES = [{'id': 'a', 'prediction': 'Unanswerable', 'references': ['unanswerable'], 'context': {}},
+         {'id': 'b', 'prediction': 'Dune', 'references': ['dune'], 'context': {}},
+         {'id': 'c', 'prediction': 'Dune', 'references': ['emma'], 'context': {}}]
+
+
+@pytest.fixture
+def predictions(tmp_path):
+    path = tmp_path / 'predictions.jsonl'
+    path.write_text(''.join(json.dumps(line) + '\n' for line in LINES))
+    return path
+
+
+def run(*words) -> int:
+    parser = argparse.ArgumentParser()
+    score.add_arguments(parser)
+    return score.main(parser.parse_args([str(word) for word in words]))
+
+
+def test_prints_metric_score_and_n(predictions, capsys):
+    assert run(predictions, '--metric', 'ocrvqa_coin') == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed['metric'], printed['n']) == ('ocrvqa_coin', 3)
+    assert printed['score'] == pytest.approx(200 / 3)
+
+
+def test_options_reach_the_scorer_and_are_recorded(predictions, capsys):
+    run(predictions, '--metric', 'ocrvqa_coin', '--option', 'unanswerable=upstream')
+    printed = json.loads(capsys.readouterr().out)
+    assert printed['score'] == pytest.approx(100 / 3)
+    assert printed['switches'] == {'unanswerable': 'upstream', 'denominator': 'default'}
+
+
+def test_annotations_and_per_sample(predictions, tmp_path, capsys):
+    gold, out = tmp_path / 'gold.jsonl', tmp_path / 'out' / 'per_sample.jsonl'
+    gold.write_text(''.join(json.dumps({'id': key, 'references': ['dune']}) + '\n' for key in 'abcde'))
+    run(predictions, '--metric', 'vqa_exact_upper', '--annotations', gold, '--per-sample', out)
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed['score'], printed['n'], printed['counts']['missing']) == (40.0, 5, 2)
+    assert [json.loads(line) for line in out.read_text().splitlines()] == [
+        {'id': key, 'score': value} for key, value in zip('abcde', [0.0, 1.0, 1.0, 0.0, 0.0], strict=True)]
+
+
+@pytest.mark.parametrize('words, error, message', [
+    (['--metric', 'textvqa_mc4'], UnknownName, r"textvqa_mc4.*Did you mean 'textvqa_m4c'"),
+    (['--metric', 'gqa', '--option', 'gqa_stripp=default'], ConfigError, r"gqa_stripp.*Did you mean 'gqa_strip'"),
+    (['--metric', 'gqa', '--option', 'upstream'], ConfigError, 'K=V'),
+    (['--metric', 'gqa', '--option', 'mode=old'], ConfigError, "unknown mode 'old'"),
+    (['--metric', 'textvqa_m4c'], DataError, "'a': 1 references")])
+def test_bad_use(predictions, words, error, message):
+    with pytest.raises(error, match=message):
+        run(predictions, *words)
+
+
+@pytest.mark.parametrize('text, pair', [('a=1', ('a', 1)), ('a=0.5', ('a', 0.5)), ('a=true', ('a', True)),
+                                        ('a=b=c', ('a', 'b=c')), ("a='1'", ('a', '1')), ('a=', ('a', ''))])
+def test_option_values(text, pair):
+    assert score.parse_option(text) == pair
+
+
+def test_corpus_metrics_have_no_score_per_sample(tmp_path):
+    from coinkit.types import Score
+    with pytest.raises(ConfigError, match='corpus metric'):
+        score.write_per_sample(tmp_path / 'x', 'bleu', Score(1.0), ['a'])
+
+
+def test_scoring_imports_no_torch(predictions):
+    code = ('import argparse, sys; from coinkit.cli import score; p = argparse.ArgumentParser();'
+            f'score.add_arguments(p); score.main(p.parse_args([{str(predictions)!r}, "--metric", "gqa"]));'
+            'assert not {"torch", "transformers", "matplotlib"} & sys.modules.keys()')
+    subprocess.run([sys.executable, '-c', code], check=True, capture_output=True)
