@@ -14,10 +14,12 @@ FOLDER = Path(__file__).parents[1] / 'golden' / 'eval'
 VECTORS = json.loads((FOLDER / 'metric_formula_vectors.json').read_text())
 PUBLISHED = json.loads((FOLDER / 'published_tables.json').read_text())
 
-# Printed values that the printed cells do not give. LCIA's Forgetting takes the maximum over the stages before the last,
-# which exceeds the diagonal here (the first may be a misprint): (table, method) -> printed minus recomputed.
+# Printed values that the printed cells do not give. LCIA's Forgetting takes the maximum over the stages before the
+# last, which exceeds the diagonal here (the first may be a misprint): (table, method) -> printed minus recomputed.
 FORGETTING_ABOVE_DIAGONAL = {('lcia_llava7b', 'LWF'): 0.30, ('lcia_qwenvl', 'EWC'): 10.73,
                              ('lcia_qwenvl', 'PGP'): 1.07, ('lcia_qwenvl', 'LCIA'): 0.99}
+# The ablation tables print no cells: ACC and New.ACC are known to 0.005 each, BWT to 8/7 of both and its own 0.005.
+WITHOUT_CELLS = 8 / 7 * 0.01 + 0.005
 # In these rows the cells are those of single models and MFT is merely their mean.
 SINGLE_MODELS = {'Zeroshot', 'Zero-shot', 'Oracle', 'Individual', 'Multi-Task'}
 
@@ -60,12 +62,15 @@ def test_published_backward_transfer(table, tasks, row):
         assert row['method'] in SINGLE_MODELS or table == 'coin_hide_protocol_llava'
         return
     num_tasks = len(tasks) or 8  # the ablation tables are over CoIN's eight tasks
+    tolerance = PUBLISHED['about']['tolerance'] if tasks else WITHOUT_CELLS
+    if tasks:
+        average = sum(row['final'].values()) / num_tasks
     matrix = [[learned if j == i else average for j in range(num_tasks)] for i in range(num_tasks)]
     matrix[-1] = [average + (average - learned) / (num_tasks - 1)] * (num_tasks - 1) + [learned]
     assert continual.ACC(matrix) == pytest.approx(average)
     assert continual.MFT(matrix) == pytest.approx(learned)
     above = FORGETTING_ABOVE_DIAGONAL.get((table, row['method']), 0.0)
-    assert -continual.BWT(matrix) + above == pytest.approx(-printed, abs=PUBLISHED['about']['tolerance'])
+    assert -continual.BWT(matrix) + above == pytest.approx(-printed, abs=tolerance)
 
 
 def test_coin_divides_by_all_tasks():
