@@ -46,8 +46,8 @@ class RunHooks:
                 continue
             function = getattr(plugin, attribute)
             if options.get('wrapper') or options.get('hookwrapper'):
-                raise PluginError(f"plug-in '{name}' ({source_file(function)}): '{attribute}' is a hook wrapper; hooks of "
-                                  'a run are called one after the other, in list order.')
+                raise PluginError(f"plug-in '{name}' ({source_file(function)}): '{attribute}' is a hook wrapper; the "
+                                  'hooks of a run are called one after the other, in list order.')
             hook = options.get('specname') or attribute
             wanted = tuple(arg for arg in inspect.signature(function).parameters if arg in self._known[hook])
             self._calls.setdefault(hook, []).append((name, function, wanted))
@@ -76,7 +76,7 @@ class RunHooks:
                 return name, result
         return None
 
-    def call_one(self, hook: str, name: str, **arguments: Any) -> Any:
+    def call_one(self, name: str, hook: str, **arguments: Any) -> Any:
         """Call a hook on one plug-in; None when it does not implement it."""
         for each, function, wanted in self._calls.get(hook, ()):
             if each == name:

@@ -58,7 +58,7 @@ class PluginManager(HookValidator):
             self._load_entry_points()
 
     def load(self, spec: str, *, folder: str | os.PathLike[str] | None = None) -> str:
-        """Load 'path/to/file.py' (relative to `folder`, else to here) or a dotted module; returns the plug-in's name."""
+        """Load 'path/to/file.py' (relative to `folder`, else to here) or a dotted module; returns its name."""
         path = resolve_file(spec, folder)
         name = spec if path is None else file_name(path)
         if self._is_disabled(name):
@@ -100,8 +100,8 @@ class PluginManager(HookValidator):
             with providing(loaded.name, loaded.file), blaming(where, 'its coinkit_register fails', cure):
                 register(REGISTRIES)
         if not self.get_hookcallers(loaded.plugin) and not components_of(loaded.name):
-            raise PluginError(f"plug-in '{loaded.name}' ({loaded.file}): it has no function named coinkit_* and registers "
-                              'no component, so it would do nothing.')
+            raise PluginError(f"plug-in '{loaded.name}' ({loaded.file}): it has no function named coinkit_* and "
+                              'registers no component, so it would do nothing.')
 
     def _is_disabled(self, name: str) -> bool:
         if name in self.disabled:

@@ -1,0 +1,91 @@
+"""`--mini`: the same run on the embedded backbone, the mini tasks and a schedule that fits them.
+
+What stays is what the experiment is about: the methods, their number of experts, alpha/rank, the order of tasks and the
+type of schedule. What is swapped stands in the base files' own `mini=dict(...)` blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from coinkit.config.reading import Source
+from coinkit.config.signatures import signature_of
+from coinkit.errors import ConfigError, Problem
+from coinkit.registry import METHODS
+
+_TASK_PARTS = ('train', 'test', 'metric', 'generation', 'schedule')
+
+
+def apply_mini(source: Source) -> None:
+    """Swap the `mini` blocks in; every part without one is told at once."""
+    tree = source.tree
+    problems = [*_swap_backbone(source), *_swap_tasks(source)]
+    if problems:
+        raise ConfigError(problems)
+    block = dict(tree['schedule'].pop('mini', None) or {})
+    rank = block.pop('rank', None)
+    for name, value in block.items():
+        _put(source, tree['schedule'], 'schedule', name, value, 'schedule.mini')
+        for task in tree['benchmark']['tasks']:
+            task.get('schedule', {}).pop(name, None)  # a 7B override would undo the mini value
+    if rank is not None:
+        for number, method in enumerate(tree['methods']):
+            _set_rank(source, method, f'methods.{number}', rank)
+    tree['mini'] = True
+
+
+def drop_mini(source: Source) -> None:
+    """Without --mini the blocks have no say."""
+    source.tree['schedule'].pop('mini', None)
+    source.tree['backbone'].pop('mini', None)
+    for task in source.tree['benchmark']['tasks']:
+        task.pop('mini', None)
+
+
+def _swap_backbone(source: Source) -> Iterator[Problem]:
+    backbone = source.tree['backbone']
+    block = backbone.pop('mini', None)
+    if block is None and backbone.get('checkpoint') != 'mini':
+        yield Problem(source.where('backbone.mini'), f"--mini: backbone '{backbone['type']}' has no mini block.",
+                      "Add mini=dict(checkpoint='mini') to it.")
+    source.tree['backbone'] = _merged(backbone, block or {})
+    for name, value in (block or {}).items():
+        source.claim(f'backbone.{name}', value, source.file_of('backbone'))
+
+
+def _swap_tasks(source: Source) -> Iterator[Problem]:
+    for number, task in enumerate(source.tree['benchmark']['tasks']):
+        key = f'benchmark.tasks.{number}'
+        block = task.pop('mini', None)
+        if block is None and task['train'].get('type') != 'Mini':
+            yield Problem(source.where(f'{key}.mini'), f"--mini: task '{task['name']}' has no mini block.",
+                          "Add mini=dict(train=..., test=..., metric=...) to it, or leave it out with tasks=[...].")
+        for part in _TASK_PARTS:
+            if block and block.get(part):
+                task[part] = _merged(task.get(part) or {}, block[part])
+
+
+def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """A block with `type` of another component replaces; otherwise single keys change."""
+    return dict(new) if 'type' in new and new['type'] != old.get('type') else {**old, **new}
+
+
+def _set_rank(source: Source, method: dict[str, Any], key: str, rank: int) -> None:
+    """Give a method with a rank the mini rank, at the same alpha/rank."""
+    parameters = signature_of(METHODS, method['type']).parameters
+    if 'rank' not in parameters:
+        return
+    old = method.get('rank', parameters['rank'].default)
+    alpha = method.get('alpha', parameters['alpha'].default) if 'alpha' in parameters else None
+    if not isinstance(old, int):
+        return  # None: the method does not use LoRA here
+    _put(source, method, key, 'rank', rank, 'schedule.mini.rank')
+    if isinstance(alpha, int | float):
+        scaled = alpha * rank / old
+        _put(source, method, key, 'alpha', int(scaled) if scaled == int(scaled) else scaled, 'schedule.mini.rank')
+
+
+def _put(source: Source, section: dict[str, Any], key: str, name: str, value: Any, said_by: str) -> None:
+    section[name] = value
+    source.claim(f'{key}.{name}', value, source.file_of(f'{said_by}.{name}'))
