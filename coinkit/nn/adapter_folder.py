@@ -1,8 +1,8 @@
 """An adapter on disk: `adapter.safetensors` and `card.json` in one folder, schema coinkit.adapter/1.
 
-Bank tensors are prefixed `bank.`, other trained tensors `model.`. The tensors are written before the card, each to a
-temporary name and then renamed, and the card holds their hash: a folder whose card fits is complete. Equal contents give
-equal bytes (safetensors sorts its tensors; no metadata is written).
+Bank tensors are prefixed `bank.`, other trained tensors `model.`. The tensors are written before the card, each file
+atomically, and the card holds their hash: a folder whose card fits is complete. Equal contents give equal bytes
+(safetensors sorts its tensors; no metadata is written).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from coinkit.atomic import write_bytes, write_text
 from coinkit.errors import DataError
 
 SCHEMA = 'coinkit.adapter/1'
@@ -29,12 +30,11 @@ def save_adapter(folder: str | os.PathLike[str], tensors: Mapping[str, Tensor],
                  card: Mapping[str, Any]) -> dict[str, Any]:
     """Write the folder, replacing an older one; returns the card as written (with `schema` and `sha256`)."""
     target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
     data = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     written = {'schema': SCHEMA, **card, 'sha256': hashlib.sha256(data).hexdigest()}
     text = json.dumps(written, indent=1, ensure_ascii=False) + '\n'
-    _write(target / TENSORS, data)
-    _write(target / CARD, text.encode())
+    write_bytes(target / TENSORS, data)
+    write_text(target / CARD, text)
     return written
 
 
@@ -83,17 +83,3 @@ def split_tensors(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dic
         raise DataError(f"{TENSORS}: '{foreign[0]}' begins with neither '{BANK}' nor '{MODEL}'.")
     return tuple({name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
                  for prefix in (BANK, MODEL))
-
-
-def _write(path: Path, data: bytes) -> None:
-    part = path.with_name(f'.{path.name}.{os.getpid()}.part')
-    with open(part, 'wb') as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
