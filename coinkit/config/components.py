@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from coinkit.config.kinds import describe, fits
+from coinkit.config.kinds import describe, fits, literals
 from coinkit.config.reading import Source
 from coinkit.config.signatures import Signature, signature_of
-from coinkit.errors import ConfigError, Problem, unknown
+from coinkit.errors import ConfigError, Problem, nearest, unknown
 from coinkit.registry import REGISTRIES, Registry
 
 SUPPLIED = {'dataset': frozenset({'task', 'root', 'on_bad_image'}), 'backbone': frozenset({'device'}),
@@ -57,17 +57,14 @@ def _check_arguments(value: Mapping[str, Any], kind: str, source: Source, key: s
         for problem in error.problems:
             yield Problem(source.where(f'{key}.type'), str(problem))
         return
-    yield from _check_names(given, signature, kind, name, source, key)
-    for each, item in given.items():
-        parameter = signature.parameters.get(each)
-        if parameter is not None and not fits(item, parameter.kind):
-            yield Problem(source.where(f'{key}.{each}'), f'given {item!r} ({type(item).__name__}), allowed: '
-                                                         f'{describe(parameter.kind)}.')
+    problems = [*_check_names(given, signature, kind, name, source, key),
+                *_check_types(given, signature, source, key)]
+    yield from problems
     for block in blocks:
         if isinstance(value.get(block), Mapping):
             merged = {**given, 'type': name, **value[block]}
             yield from check_component(merged, kind, source, f'{key}.{block}')
-    if kind == 'metric' and signature.open:
+    if kind == 'metric' and not problems:
         yield from _try_metric(registry, value, source, key)
 
 
@@ -82,8 +79,17 @@ def _check_names(given: Mapping[str, Any], signature: Signature, kind: str, name
                                                                    f'{describe(parameter.kind)}.')
 
 
+def _check_types(given: Mapping[str, Any], signature: Signature, source: Source, key: str) -> Iterator[Problem]:
+    for name, item in given.items():
+        kind = signature.parameters[name].kind if name in signature.parameters else Any
+        if not fits(item, kind):
+            hint = nearest(item, literals(kind)) if isinstance(item, str) else ''
+            yield Problem(source.where(f'{key}.{name}'),
+                          f'given {item!r} ({type(item).__name__}), allowed: {describe(kind)}.', hint)
+
+
 def _try_metric(registry: Registry, value: Mapping[str, Any], source: Source, key: str) -> Iterator[Problem]:
-    """Metrics with open switches say themselves what they allow; building one is cheap and needs no torch."""
+    """A metric says itself which switches it allows; building one is cheap and needs no torch."""
     try:
         registry.build(value)
     except ConfigError as error:

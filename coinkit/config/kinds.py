@@ -64,6 +64,13 @@ def describe(kind: Any) -> str:
     return _NAMES.get(getattr(origin, '__name__', ''), str(kind))
 
 
+def literals(kind: Any) -> list[str]:
+    """The words a type allows: 'cosine', 'constant'..."""
+    if get_origin(kind) is Literal:
+        return [each for each in get_args(kind) if isinstance(each, str)]
+    return [word for each in get_args(kind) for word in literals(each)]
+
+
 def _plural(kind: Any) -> str:
     return {'int': 'whole numbers', 'float': 'numbers', 'str': 'strings'}.get(getattr(kind, '__name__', ''), 'values')
 

@@ -44,6 +44,9 @@ class Source:
             prefix = '.'.join(parts[:length])
             if prefix in self.origins:
                 return self.origins[prefix]
+            below = next((each for each in self.origins if each.startswith(f'{prefix}.')), None)
+            if below and length == len(parts):
+                return self.origins[below]
         return show_path(self.path)
 
     def claim(self, key: str, value: Any, file: str) -> None:

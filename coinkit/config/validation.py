@@ -14,10 +14,10 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from coinkit.config import schema
 from coinkit.config.components import check_component
-from coinkit.config.kinds import describe, fits
+from coinkit.config.kinds import describe, fits, literals
 from coinkit.config.reading import Source
 from coinkit.config.rules import check_rules
-from coinkit.errors import Problem, unknown
+from coinkit.errors import Problem, nearest, unknown
 
 _WORDS = {'low': 'at least', 'above': 'above', 'high': 'at most', 'below': 'below'}
 _TESTS: dict[str, Callable[[Any, Any], bool]] = {
@@ -70,7 +70,8 @@ class _Checker:
         elif section := _section_in(kind, value):
             yield from self._sections(value, section, kind, key)
         elif not fits(value, kind):
-            yield self._wrong(key, value, self._allowed(item, kind))
+            hint = nearest(value, literals(kind)) if isinstance(value, str) else ''
+            yield self._wrong(key, value, self._allowed(item, kind), hint)
         elif not all(_in_range(each, item) for each in (value if isinstance(value, list | tuple) else [value])):
             yield self._wrong(key, value, self._allowed(item, kind))
 
@@ -113,8 +114,8 @@ class _Checker:
             else:
                 yield unknown(self.source.where(_join(key, name)), 'key', name, allowed)
 
-    def _wrong(self, key: str, value: Any, allowed: str) -> Problem:
-        return Problem(self.source.where(key), f'given {_show(value)}, allowed: {allowed}.')
+    def _wrong(self, key: str, value: Any, allowed: str, hint: str = '') -> Problem:
+        return Problem(self.source.where(key), f'given {_show(value)}, allowed: {allowed}.', hint)
 
     def _allowed(self, item: dataclasses.Field, kind: Any) -> str:
         if 'kind' in item.metadata:

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import inspect
 import os
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from coinkit.errors import PluginError
 from coinkit.plugins.sources import source_file
-from coinkit.plugins.validator import HookValidator
+from coinkit.plugins.validator import HookValidator, trace
 
 
 class RunHooks:
@@ -86,7 +85,7 @@ class RunHooks:
     def _run(self, hook: str, name: str, function: Callable[..., Any], wanted: tuple[str, ...],
              arguments: dict[str, Any]) -> Any:
         if self._trace:
-            sys.stderr.write(f'[coinkit] {hook} -> {name}({", ".join(wanted)})\n')
+            trace(hook, name, wanted)
         try:
             return function(**{key: arguments[key] for key in wanted})
         except Exception as error:

@@ -24,7 +24,7 @@ from coinkit.plugins.sources import (
     resolve_file,
     source_file,
 )
-from coinkit.plugins.validator import HookValidator
+from coinkit.plugins.validator import HookValidator, trace
 from coinkit.registry import REGISTRIES, providing
 
 GROUP = 'coinkit'  # entry-point group of installed plug-ins
@@ -98,6 +98,7 @@ class PluginManager(HookValidator):
         if register is not None:
             where, cure = f"plug-in '{loaded.name}' ({loaded.file})", f'Disable it with --no-plugin {loaded.name}.'
             with providing(loaded.name, loaded.file), blaming(where, 'its coinkit_register fails', cure):
+                trace('coinkit_register', loaded.name, ('registries',))
                 register(REGISTRIES)
         if not self.get_hookcallers(loaded.plugin) and not components_of(loaded.name):
             raise PluginError(f"plug-in '{loaded.name}' ({loaded.file}): it has no function named coinkit_* and "

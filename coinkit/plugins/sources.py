@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, TracebackType
 from typing import Any
 
 from coinkit.errors import CoinkitError, PluginError, Problem
@@ -39,6 +39,8 @@ def import_plugin(spec: str, path: Path | None) -> ModuleType:
     """The module of a plug-in, executed anew when it is a file."""
     if path is None:
         return import_module(spec)
+    if not path.is_file():
+        raise PluginError(f"plug-in '{spec}': there is no file {path}.")
     name = f'coinkit_plugin_{file_name(path)}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}'
     module_spec = importlib.util.spec_from_file_location(name, path)
     if module_spec is None or module_spec.loader is None:
@@ -61,8 +63,16 @@ def blaming(where: str, what: str, cure: str) -> Iterator[None]:
     except CoinkitError:
         raise
     except Exception as error:
-        text = ''.join(traceback.format_exception(error)).rstrip()
+        text = ''.join(traceback.format_exception(type(error), error, _foreign(error.__traceback__))).rstrip()
         raise PluginError(Problem(where, f'{what}:\n{text}\n', cure)) from error
+
+
+def _foreign(trace: TracebackType | None) -> TracebackType | None:
+    """The traceback from the first frame that is neither ours nor the import machinery's."""
+    own = str(Path(__file__).parent)
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith((own, '<frozen importlib')):
+        trace = trace.tb_next
+    return trace
 
 
 def module_version(module: ModuleType) -> str | None:

@@ -6,6 +6,9 @@ No decorator is needed, as in pytest; so a misspelt name is seen, and refused wi
 from __future__ import annotations
 
 import inspect
+import os
+import sys
+from collections.abc import Iterable
 from typing import Any
 
 import pluggy
@@ -13,6 +16,12 @@ import pluggy
 from coinkit import hookspecs
 from coinkit.errors import PluginError, Problem, nearest
 from coinkit.plugins.sources import source_file
+
+
+def trace(hook: str, name: str, arguments: Iterable[str]) -> None:
+    """With COINKIT_TRACE=1, print a hook call and the plug-in that answers it to stderr."""
+    if os.environ.get('COINKIT_TRACE', '') not in ('', '0'):
+        sys.stderr.write(f'[coinkit] {hook} -> {name}({", ".join(arguments)})\n')
 
 
 class HookValidator(pluggy.PluginManager):

@@ -1,0 +1,1 @@
+"""The commands: `main` chooses a verb; each verb is one module with `add_arguments(parser)` and `main(args) -> int`."""

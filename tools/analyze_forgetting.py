@@ -1,0 +1,13 @@
+"""What runs forgot, as tables and figures: the same as `coinkit analyze`, and it works without installation."""
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+if find_spec('coinkit') is None:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from coinkit.cli.main import main  # noqa: E402
+
+if __name__ == '__main__':
+    sys.exit(main(['analyze', *sys.argv[1:]], prog='tools/analyze_forgetting.py'))

@@ -1,0 +1,13 @@
+"""Score a predictions file: the same as `coinkit score`, and it works without installation."""
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+if find_spec('coinkit') is None:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from coinkit.cli.main import main  # noqa: E402
+
+if __name__ == '__main__':
+    sys.exit(main(['score', *sys.argv[1:]], prog='tools/score.py'))
