@@ -8,29 +8,34 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from coinkit.data.batch import Batch, Encoded, ForwardOutput
 from coinkit.errors import Problem
-from coinkit.types import Sample
+from coinkit.types import Query, Sample
+
+if TYPE_CHECKING:
+    from coinkit.nn.bank import AdapterBank
 
 
 class Backbone(ABC):
     """One vision-language model. Sub-classes set `model` and the attributes below in `__init__`."""
 
     model: nn.Module
-    max_length: int
+    max_length: int  # training rows are cut here
+    context_length: int  # tokens of a prompt and its answer together
     eos_ids: frozenset[int]
     lora_targets: str  # regular expression over module names (full match): the language model's linears
     projector: ClassVar[str] = ''  # module that maps picture features into the language model; '' = none
     language_model: ClassVar[str] = ''
+    vision_tower: ClassVar[str] = ''
 
     @abstractmethod
-    def encode(self, sample: Sample, *, training: bool) -> Encoded:
-        """Tokens, labels and pixels of one sample; runs in worker threads. Without `training`, ends in the generation prompt."""
+    def encode(self, sample: Sample | Query, *, training: bool) -> Encoded:
+        """Tokens, labels and pixels of one sample; runs in worker threads. Ends in the prompt unless `training`."""
 
     @abstractmethod
     def collate(self, items: Sequence[Encoded], *, padding_side: str) -> Batch:
@@ -51,6 +56,25 @@ class Backbone(ABC):
     @abstractmethod
     def decode(self, ids: Sequence[int]) -> str:
         """Text of generated ids, special tokens dropped and outer whitespace stripped."""
+
+    @abstractmethod
+    def prompt_length(self, sample: Sample | Query) -> int:
+        """Tokens of the generation prompt, pictures included, without opening a picture: batches are planned by it."""
+
+    def insert_bank(self, *, targets: str | list[str] | None = None, gate: str = 'none', dropout: float = 0.0,
+                    dropout_mode: str = 'shared') -> AdapterBank:
+        """Put an empty adapter bank on the model's linears; `targets` as in PEFT, default the language model's."""
+        from coinkit.backbones.inject import inject
+
+        return inject(self.model, targets or self.lora_targets, gate=gate, dropout=dropout, dropout_mode=dropout_mode)
+
+    def set_gradient_checkpointing(self, enabled: bool) -> None:
+        """Recompute the language model's layers in the backward pass, or not."""
+        language = self.model.get_submodule(self.language_model)
+        if enabled:
+            language.gradient_checkpointing_enable({'use_reentrant': False})
+        elif language.is_gradient_checkpointing:
+            language.gradient_checkpointing_disable()
 
     @classmethod
     def preflight(cls, **config: Any) -> list[Problem]:

@@ -4,41 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import Any
 
+from coinkit.config.schema import Schedule
 
-@dataclass(frozen=True)
-class Schedule:
-    """How one phase is trained; a task or a phase may override any field."""
 
-    epochs: float = 1.0
-    steps: int | None = None  # optimizer steps; overrides epochs
-    global_batch_size: int = 128  # samples per optimizer step, over all ranks and micro-batches
-    micro_batch_size: int = 8  # samples per forward on one rank
-    lr: float = 2e-4
-    projector_lr: float | None = None  # None = lr
-    weight_decay: float = 0.0
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-    warmup_ratio: float = 0.03  # of the steps
-    warmup_steps: int | None = None  # overrides warmup_ratio
-    lr_schedule: str = 'cosine'  # cosine | linear | constant | warmup_log (DeepSpeed's WarmupLR)
-    grad_clip: float = 1.0  # 0 = off
-    loss_norm: str = 'tokens'  # tokens | microbatch (the research code's mean of means)
-    gradient_checkpointing: bool = False
+@dataclass(frozen=True, kw_only=True)
+class PhaseSchedule(Schedule):
+    """The run's schedule with the overrides of one task and one phase, and what follows from it."""
 
     @classmethod
-    def of(cls, *layers: Mapping[str, Any]) -> Schedule:
-        """Defaults overlaid by each mapping in turn; keys were checked when the config was read."""
-        merged: dict[str, Any] = {}
-        for layer in layers:
+    def of(cls, base: Schedule, *overrides: Mapping[str, Any]) -> PhaseSchedule:
+        """Each mapping overrides single fields; its keys were checked when the config was read."""
+        merged = dict(vars(base))
+        for layer in overrides:
             if 'epochs' in layer and 'steps' not in layer:
-                merged.pop('steps', None)  # a later `epochs` wins over an earlier `steps`
+                merged['steps'] = None  # a later `epochs` wins over an earlier `steps`
             merged.update(layer)
-        names = {field.name for field in fields(cls)}
-        known = cls(**{key: value for key, value in merged.items() if key in names})
-        return replace(known, betas=tuple(known.betas))
+        return cls(**merged)
 
     def num_samples(self, size: int) -> int:
         """Samples seen by the phase on a training set of `size`."""

@@ -1,0 +1,49 @@
+"""`coinkit train CONFIG`: train on task after task and measure every one; run again, it continues."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config_arguments(parser)
+    parser.add_argument('--dry-run', action='store_true', help='print the plan and what is missing; train nothing')
+    parser.add_argument('--fresh', action='store_true', help='start anew; the old run directory is kept under another name')
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """What train and test share: the config, where it runs, and what changes it."""
+    parser.add_argument('config', metavar='CONFIG', help='a config file, or a shipped name such as coin/llava_moelora')
+    parser.add_argument('--work-dir', metavar='D', help='run directory (default: work_dirs/<name of the config>)')
+    parser.add_argument('--mini', action='store_true',
+                        help='the same config on the embedded mini model and tasks: no weights, no data, minutes')
+    parser.add_argument('--plugin', metavar='P', action='append', default=[],
+                        help='a plug-in: path/to/file.py or a module (may be repeated)')
+    parser.add_argument('--no-plugin', metavar='NAME', action='append', default=[], help='disable a plug-in')
+    parser.add_argument('--cfg-options', metavar='k=v', nargs='+', default=[],
+                        help='change keys of the config, e.g. schedule.lr=1e-4 methods.0.rank=64')
+
+
+def read_config(args: argparse.Namespace):
+    """The valid config with the command line's changes, its plug-ins loaded."""
+    from coinkit.config import load_config
+    from coinkit.plugins import load_plugins
+
+    manager = load_plugins(args.plugin, disabled=args.no_plugin)
+    return load_config(args.config, options=args.cfg_options, mini=args.mini, plugins=manager)
+
+
+def main(args: argparse.Namespace) -> int:
+    config = read_config(args)
+    from coinkit.engine import launch
+
+    folder = launch.work_dir(config, args.work_dir)
+    if args.dry_run:
+        from coinkit.engine.plan import show_plan
+
+        return show_plan(config, folder)
+    launch.train(config, folder, fresh=args.fresh)
+    from coinkit.cli.analyze import print_run
+
+    print_run(folder)
+    return 0

@@ -1,0 +1,68 @@
+"""From a config to a `RunState`: methods and observers as one list of hooks, the backbone, the bank, what trains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from coinkit.config import RunConfig, resolve_stream
+from coinkit.engine.datasets import StreamDatasets
+from coinkit.engine.progress import Reporter
+from coinkit.engine.run_dir import RunDir
+from coinkit.engine.state import RunState
+from coinkit.errors import ConfigError, Problem
+from coinkit.plugins import RunHooks, current_plugins
+from coinkit.registry import BACKBONES, METHODS
+
+CLAIM = 'coinkit_prepare_model'  # the hook by which a method claims the adapters
+
+
+def build_methods(config: RunConfig) -> list[tuple[str, Any]]:
+    """The methods in config order; when none of them claims the adapters, FineTune does, before them all."""
+    methods = [(method['type'], METHODS.build(dict(method))) for method in config.methods]
+    claims = [name for name, method in methods if hasattr(method, CLAIM)]
+    if len(claims) > 1:
+        raise ConfigError(Problem(f'{config.source}: methods', f'{" and ".join(claims)} both claim the adapters.',
+                                  'Keep one of them; the others must be methods that only add to it.'))
+    if not claims:
+        methods.insert(0, ('FineTune', METHODS.get('FineTune')()))
+    return methods
+
+
+def build_hooks(config: RunConfig) -> RunHooks:
+    return RunHooks(build_methods(config) + current_plugins().observers())
+
+
+def build_state(config: RunConfig, run: RunDir, strategy: Any, reporter: Reporter) -> RunState:
+    """Everything a run needs, with the model at theta_0."""
+    hooks = build_hooks(config)
+    stream = resolve_stream(config)
+    torch.use_deterministic_algorithms(config.deterministic)
+    backbone = BACKBONES.build(dict(config.backbone), device=str(strategy.device))
+    backbone.model.requires_grad_(False)
+    state = RunState(config=config, run=run, stream=stream, backbone=backbone, strategy=strategy, hooks=hooks,
+                     reporter=reporter, datasets=StreamDatasets(stream, config.data, limit=config.evaluation.limit))
+    state.seed('prepare_model')
+    claimed = hooks.first(CLAIM, backbone=backbone, config=config)
+    state.bank = None if claimed is None or claimed[1] is True else claimed[1]
+    raise_precision(state)
+    return state
+
+
+def raise_precision(state: RunState) -> None:
+    """Trainable tensors are fp32 whatever the frozen base is; the forward casts them to the compute dtype."""
+    for parameter in state.backbone.model.parameters():
+        if parameter.requires_grad and parameter.dtype in (torch.bfloat16, torch.float16):
+            parameter.data = parameter.data.float()
+
+
+def needs_task_id(state: RunState) -> list[str]:
+    """Methods that are told the task at test time: the report flags them."""
+    return [name for name, plugin in state.hooks.plugins.items() if getattr(plugin, 'needs_task_id', False)]
+
+
+def evaluates(state: RunState) -> str:
+    """'none' or 'last' when a method says so, else 'policy': what the config asks for."""
+    wanted = [getattr(plugin, 'evaluates', 'policy') for plugin in state.hooks.plugins.values()]
+    return next((value for value in wanted if value != 'policy'), 'policy')

@@ -1,0 +1,47 @@
+"""Start a new run from what an old one learnt: `init_from='RUN'`, `'RUN:stage'` or a PEFT LoRA folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from coinkit.engine import adapters
+from coinkit.engine.run_dir import RunDir, choose_stage
+from coinkit.engine.state import RunState
+from coinkit.errors import ConfigError, Problem
+
+WHERE = 'init_from'
+
+
+def split_source(source: str) -> tuple[Path, str | None]:
+    """`RUN:3` -> (RUN, '3'); a path that exists as it is has no stage."""
+    if Path(source).exists() or ':' not in source:
+        return Path(source), None
+    path, stage = source.rsplit(':', 1)
+    return Path(path), stage
+
+
+def init_problems(source: str) -> list[Problem]:
+    """Whether the source can be read at all."""
+    path, _ = split_source(source)
+    if (path / 'ledger.jsonl').is_file() or (path / 'adapter_config.json').is_file():
+        return []
+    what = 'holds neither a coinkit run (ledger.jsonl) nor a PEFT adapter (adapter_config.json)'
+    return [Problem(WHERE, f"'{source}' {what if path.exists() else 'does not exist'}.",
+                    "Give 'RUN', 'RUN:stage' or a PEFT folder.")]
+
+
+def load_init(state: RunState, source: str) -> None:
+    """Put the source's adapter into the model as theta_0 of this run."""
+    path, stage = split_source(source)
+    if (path / 'ledger.jsonl').is_file():
+        old = RunDir(path)
+        name = choose_stage(old, old.open_ledger(writable=False), stage)
+        adapters.load(state, old.adapter(name))
+        state.reporter.say(f'starting from {path}, stage {name}')
+        return
+    if state.bank is None:
+        raise ConfigError(Problem(WHERE, f"'{source}' is a LoRA and this run's method has no LoRA bank."))
+    from coinkit.backbones.peft_io import load_into_bank
+
+    load_into_bank(state.backbone.model, state.bank, path)
+    state.reporter.say(f'starting from the PEFT adapter {path}')

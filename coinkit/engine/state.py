@@ -1,0 +1,114 @@
+"""What hooks see of a run: the stream and where the run is in it, the model and its bank, the strategy, random numbers.
+
+One `RunState` lives as long as the run. Methods read it and act through it; only the runner and the trainer write it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from coinkit.data.batch import Batch, ForwardOutput
+from coinkit.engine import adapters
+from coinkit.nn import seeding
+from coinkit.engine.loader import encode_samples
+from coinkit.engine.progress import Reporter
+from coinkit.engine.run_dir import RunDir
+from coinkit.engine.schedule import PhaseSchedule
+from coinkit.types import Dataset, Phase, Task
+
+
+@dataclass
+class RunState:
+    """`index` counts tasks from 0 (-1 before the first); `step` counts finished optimizer steps of the phase."""
+
+    config: Any
+    run: RunDir
+    stream: tuple[Task, ...]
+    backbone: Any
+    strategy: Any
+    hooks: Any
+    reporter: Reporter
+    datasets: Any  # engine.datasets.StreamDatasets: the stream's datasets, built on first use
+    bank: Any = None
+    index: int = -1
+    phase: Phase = field(default_factory=Phase)
+    step: int = 0
+    rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+    trained: set[str] = field(default_factory=set)  # parameters outside the bank that ever trained: part of the adapter
+
+    @property
+    def task(self) -> Task:
+        return self.stream[max(self.index, 0)]
+
+    @property
+    def stage_name(self) -> str:
+        return RunDir.stage_name(self.index + 1, self.stream)
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        return self.strategy.optimizer
+
+    def store(self, name: str) -> Path:
+        """A folder of the run directory for a method's own files."""
+        path = self.run.path / 'methods' / name
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """Every parameter that trains now, by its name in `backbone.model`."""
+        return {name: p for name, p in self.backbone.model.named_parameters() if p.requires_grad}
+
+    def stage_of(self, task: str) -> str:
+        """Folder name of the stage after a task: the key under which its adapter can be routed to."""
+        return RunDir.stage_name([each.name for each in self.stream].index(task) + 1, self.stream)
+
+    def schedule(self, index: int | None = None) -> PhaseSchedule:
+        """The schedule of a task of the stream, by position; default the current task."""
+        task = self.task if index is None else self.stream[index]
+        return PhaseSchedule.of(self.config.schedule, task.schedule)
+
+    def train_samples(self, index: int | None = None) -> Dataset:
+        """The training set of a task of the stream, by position; default the current task."""
+        return self.datasets.train(self.index if index is None else index)
+
+    def seed(self, *parts: Any) -> None:
+        """Start all random numbers from the run's seed, the task and `parts`; `rng` with them."""
+        self.rng = seeding.seed_everything(self.config.seed, self.task.name, *parts)
+
+    def generator(self, *parts: Any) -> torch.Generator:
+        """For initial values: depends on the run's seed and `parts`, not on what was drawn before."""
+        return seeding.generator(self.config.seed, *parts)
+
+    def load_stage(self, name: str) -> None:
+        """Put the adapter of a finished stage (`00-zero-shot`, `01-scienceqa`...) into the model."""
+        adapters.load(self, self.run.adapter(name))
+
+    def each_batch(self, samples: Dataset, *, grad: bool = False, batch_size: int = 1,
+                   label: str = 'data pass') -> Iterator[tuple[Batch, ForwardOutput]]:
+        """Forward `samples` in order with a progress bar; every rank sees its share (rank, rank + world size, ...)."""
+        share = range(self.strategy.rank, len(samples), self.strategy.world_size)
+        chunks = [list(share[i:i + batch_size]) for i in range(0, len(share), batch_size)]
+        self.backbone.model.eval()
+        with self.reporter.bar(label, len(share), unit='samples') as bar:
+            for chunk in chunks:
+                encoded = encode_samples(self.backbone, [samples[i] for i in chunk], training=True)
+                batch = self.backbone.collate(encoded, padding_side='right').to(self.backbone.device)
+                with torch.set_grad_enabled(grad):
+                    output = self.backbone.forward(batch)
+                yield batch, output
+                bar.advance(len(chunk))
+
+    def method_state(self) -> Mapping[str, Any]:
+        """Every plug-in's resumable state, by plug-in name."""
+        return self.hooks.call('coinkit_state_dict', state=self)
+
+    def load_method_state(self, blobs: Mapping[str, Any]) -> None:
+        for name, blob in blobs.items():
+            self.hooks.call_one('coinkit_load_state_dict', name, state=self, blob=blob)
