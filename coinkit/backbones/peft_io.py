@@ -156,7 +156,8 @@ def import_peft(model: nn.Module, folder: str | os.PathLike[str], *, block: str 
 def add_peft_block(bank: AdapterBank, lora: PeftLora, *, block: str, trainable: bool = True) -> None:
     """Add a LoRA that was read as a new block of an existing bank over the same modules."""
     _check_fit(bank, lora)
-    bank.add(block, rank=lora.rank, scale=lora.scale, trainable=trainable)
+    own_draws = torch.Generator()  # the start is overwritten: leave the global random state alone
+    bank.add(block, rank=lora.rank, scale=lora.scale, trainable=trainable, generator=own_draws)
     state = {f'{name}.{block}.{half}': tensor for name, pair in lora.factors.items()
              for half, tensor in zip('AB', pair, strict=True)}
     bank.load_state_dict(state, strict=False)

@@ -13,14 +13,15 @@ from coinkit.errors import ConfigError, RunError
 from coinkit.nn.bank import AdapterBank
 from coinkit.nn.bank_checks import split_rank
 
-D, O = 7, 5
+D, OUT = 7, 5
 
 
 def make(*, gate='none', blocks=(('a', 3, 2.0, True), ('b', 3, 2.0, True)), dtype=torch.float64, **options):
     """A one-layer model whose blocks hold random A, B and router rows."""
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(D, O, dtype=dtype))
-    bank = AdapterBank(model, ['0'], gate=gate, dtype=torch.float64 if dtype == torch.float64 else torch.float32, **options)
+    model = nn.Sequential(nn.Linear(D, OUT, dtype=dtype))
+    bank = AdapterBank(model, ['0'], gate=gate, **options,
+                       dtype=torch.float64 if dtype == torch.float64 else torch.float32)
     for name, rank, scale, trainable in blocks:
         bank.add(name, rank=rank, scale=scale, trainable=trainable)
     fill(bank)
@@ -287,13 +288,13 @@ def test_reinit_starts_afresh():
 
 
 def test_counts_follow_the_formula():
-    model = nn.Sequential(nn.Linear(D, O), nn.Linear(O, D))
+    model = nn.Sequential(nn.Linear(D, OUT), nn.Linear(OUT, D))
     bank = AdapterBank(model, ['0', '1'], gate='softmax')
     bank.add(['a', 'b', 'c'], rank=2, scale=1.0)
     bank.freeze('c')
-    router = D + O
-    assert bank.num_parameters() == 3 * 2 * (2 * (D + O)) + 3 * router
-    assert bank.num_parameters(trainable=False) == 2 * 2 * (D + O) + router
+    router = D + OUT
+    assert bank.num_parameters() == 3 * 2 * (2 * (D + OUT)) + 3 * router
+    assert bank.num_parameters(trainable=False) == 2 * 2 * (D + OUT) + router
     bank.unfreeze('c')
     assert bank.num_parameters(trainable=True) == sum(p.numel() for p in bank.trainable_parameters().values())
 
@@ -313,7 +314,7 @@ def test_errors_name_the_cure():
         bank.add('z', rank=0, scale=1.0)
     with pytest.raises(ConfigError, match='already belongs'):
         AdapterBank(model, ['0'])
-    with pytest.raises(ConfigError, match=r"2 problems(.|\n)*unknown value 'sotfmax'.*Did you mean 'softmax'(.|\n)*1.5"):
+    with pytest.raises(ConfigError, match=r"2 problems(.|\n)*unknown value 'sotfmax'.*mean 'softmax'(.|\n)*1\.5"):
         AdapterBank(nn.Sequential(nn.Linear(2, 2)), ['0'], gate='sotfmax', dropout=1.5)
     with pytest.raises(ConfigError, match="no module '00'.*Did you mean '0'"):
         AdapterBank(nn.Sequential(nn.Linear(2, 2)), ['00'])
