@@ -17,7 +17,7 @@ from coinkit.errors import ConfigError, Problem
 from coinkit.nn.bank import AdapterBank
 
 
-def inject(model: nn.Module, *, targets: str | Sequence[str], exclude: str | Sequence[str] | None = None,
+def inject(model: nn.Module, targets: str | Sequence[str], *, exclude: str | Sequence[str] | None = None,
            gate: Literal['none', 'softmax'] = 'none', dropout: float = 0.0,
            dropout_mode: Literal['shared', 'per_expert'] = 'shared', dtype: torch.dtype = torch.float32) -> AdapterBank:
     """An empty bank over the matching linears of `model`; its blocks are added by the method."""

@@ -18,9 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from coinkit.errors import ConfigError, RunError, unknown
-from coinkit.nn.bank_checks import check_block, check_mergeable, check_options, find_linears
+from coinkit.nn.bank_checks import check_block, check_mergeable, check_options, find_linears, split_rank
 from coinkit.nn.bank_linear import BankLinear, Block, Mode
 from coinkit.nn.bank_state import bank_card, load_bank_state, read_bank_state
+
+__all__ = ['AdapterBank', 'BlockInfo', 'split_rank']
 
 Values = tuple[Tensor, Tensor, Tensor | None]  # A, B and router row of one block on one linear
 
