@@ -66,7 +66,8 @@ class Backbone(ABC):
         """Put an empty adapter bank on the model's linears; `targets` as in PEFT, default the language model's."""
         from coinkit.backbones.inject import inject
 
-        return inject(self.model, targets or self.lora_targets, gate=gate, dropout=dropout, dropout_mode=dropout_mode)
+        return inject(self.model, targets=targets or self.lora_targets, gate=gate, dropout=dropout,
+                      dropout_mode=dropout_mode)
 
     def set_gradient_checkpointing(self, enabled: bool) -> None:
         """Recompute the language model's layers in the backward pass, or not."""

@@ -45,6 +45,7 @@ class Llava(Backbone):
 
     projector: ClassVar[str] = 'model.multi_modal_projector'
     language_model: ClassVar[str] = 'model.language_model'
+    vision_tower: ClassVar[str] = 'model.vision_tower'
 
     def __init__(self, checkpoint: str, *, dtype: str = 'bfloat16', template: str | None = None, max_length: int = 2048,
                  image_aspect_ratio: str = 'pad', attn: str = 'auto', device: str = 'auto', legacy: bool | None = None,
@@ -178,10 +179,6 @@ class Llava(Backbone):
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16)
-
-    def enable_gradient_checkpointing(self) -> None:
-        """Recompute each layer of the language model in the backward pass."""
-        self.model.model.language_model.gradient_checkpointing_enable({'use_reentrant': False})
 
     # --- the rest -----------------------------------------------------------------------------------------------
 
