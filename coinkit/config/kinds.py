@@ -9,7 +9,7 @@ from __future__ import annotations
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, Optional, Union, get_args, get_origin
 
 _NAMES = {'int': 'a whole number', 'float': 'a number', 'str': 'a string', 'bool': 'True or False', 'NoneType': 'None'}
 _LISTS = (list, tuple, Sequence, set, frozenset)
@@ -82,7 +82,7 @@ def annotation(text: str | None) -> Any:
     names = {'int': int, 'float': float, 'str': str, 'bool': bool, 'list': list, 'tuple': tuple, 'dict': dict,
              'set': set, 'Sequence': Sequence, 'Iterable': Sequence, 'List': list, 'Tuple': tuple, 'Dict': dict,
              'Mapping': Mapping, 'Literal': Literal, 'Any': Any, 'Path': Path, 'Union': Union,
-             'Optional': lambda kind: Union[kind, None], '__builtins__': {}}  # noqa: UP007
+             'Optional': Optional, '__builtins__': {}}
     try:
         return eval(text, names)  # noqa: S307  only the names above exist
     except Exception:  # noqa: BLE001  any annotation is legal Python; what cannot be read here is not checked

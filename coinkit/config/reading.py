@@ -158,8 +158,7 @@ def _base_path(path: Path, name: Any, where: str) -> Path:
         names = [f'{SHIPPED_PREFIX}{each.relative_to(root).as_posix()}' for each in root.rglob('*.py')]
     else:
         found = path.parent / name
-        names = [os.path.relpath(each, path.parent) for each in path.parent.glob('**/*.py')] if path.parent != Path(
-            path.anchor) else []
+        names = [f'{name[:-len(found.name)]}{each.name}' for each in sorted(found.parent.glob('*.py'))]
     if not found.is_file():
         raise ConfigError(Problem(where, f"_base_: there is no file '{name}' ({show_path(found)}).",
                                   nearest(name, names)))

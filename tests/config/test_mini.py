@@ -1,0 +1,60 @@
+"""--mini swaps backbone, tasks and schedule and keeps what the experiment is about."""
+
+import pytest
+
+from coinkit.config import dump, load_config, resolve_stream
+from coinkit.errors import ConfigError
+
+
+def test_mini_swaps_backbone_tasks_and_schedule(write) -> None:
+    config = load_config(write('run.py', "_base_ = 'base.py'\nschedule = dict(lr_schedule='warmup_log')\n"), mini=True)
+    assert config.mini
+    assert config.backbone == {'type': 'Llava', 'checkpoint': 'mini', 'dtype': 'float32'}
+    assert (config.schedule.lr, config.schedule.steps, config.schedule.global_batch_size) == (1e-3, 100, 16)
+    assert config.schedule.lr_schedule == 'warmup_log'
+    assert [task.name for task in resolve_stream(config)] == ['ScienceQA', 'GQA']
+    first = resolve_stream(config)[0]
+    assert first.train == {'type': 'Mini', 'kind': 'scienceqa', 'split': 'train', 'size': 500}
+    assert first.schedule == {'epochs': 2}, 'a 7B batch size must not undo the mini one'
+
+
+def test_mini_keeps_alpha_over_rank(write) -> None:
+    config = load_config(write('run.py', "_base_ = 'base.py'\nmethods = [dict(type='FineTune', rank=64, alpha=16)]\n"),
+                         mini=True)
+    assert (config.methods[0]['rank'], config.methods[0]['alpha']) == (16, 4)
+
+
+def test_mini_scales_the_rank_a_method_has_by_default(write) -> None:
+    config = load_config(write('run.py', "_base_ = 'base.py'\nmethods = [dict(type='FineTune')]\n"), mini=True)
+    plain = load_config(write('run.py', "_base_ = 'base.py'\nmethods = [dict(type='FineTune')]\n"))
+    assert plain.methods[0] == {'type': 'FineTune'}
+    assert config.methods[0]['rank'] == 16
+
+
+def test_mini_keeps_the_number_of_experts(write) -> None:
+    path = write('run.py', "_base_ = 'base.py'\nmethods = [dict(type='MoELoRA', num_experts=4, rank=32, alpha=64)]\n")
+    assert load_config(path, mini=True).methods[0] == {'type': 'MoELoRA', 'num_experts': 4, 'rank': 16, 'alpha': 32}
+
+
+def test_parts_without_a_mini_block_are_all_named(write) -> None:
+    path = write('run.py', '''_base_ = 'base.py'
+backbone = dict(mini=None)
+benchmark = dict(tasks=[dict(name='A', train=dict(type='MyData'), test=dict(type='MyData'), metric=dict(type='gqa')),
+                        dict(name='B', train=dict(type='MyData'), test=dict(type='MyData'), metric=dict(type='gqa'))],
+                 orders=dict(_delete_=True))
+plugins = ['my_data.py']
+''')
+    write('my_data.py', 'class MyData: ...\n\n\ndef coinkit_register(registries):\n'
+                        "    registries.DATASETS.add('MyData', f'{__name__}:MyData')\n")
+    load_config(path)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, mini=True)
+    assert "task 'A' has no mini block" in str(caught.value)
+    assert "task 'B' has no mini block" in str(caught.value)
+    assert "backbone 'Llava' has no mini block" in str(caught.value)
+
+
+def test_a_dumped_mini_config_stays_mini(write) -> None:
+    config = load_config(write('run.py', "_base_ = 'base.py'\n"), mini=True)
+    assert load_config(write('config.py', dump(config))) == config
+    assert load_config(write('config.py', dump(config)), mini=True) == config
