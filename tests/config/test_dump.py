@@ -36,7 +36,8 @@ def test_plugins_of_a_config_are_found_from_the_dumped_file(write, tmp_path, mon
 def test_a_changed_value_is_told_and_harmless_ones_are_not(write) -> None:
     path = write('run.py', "_base_ = 'base.py'\n")
     old = load_config(path)
-    new = load_config(path, options=['schedule.lr=1e-5', 'data.workers=1', 'checkpoint.every_steps=5', 'methods.0.rank=4'])
+    new = load_config(path, options=['schedule.lr=1e-5', 'data.workers=1', 'checkpoint.every_steps=5',
+                                     'methods.0.rank=4'])
     assert diff(old, new) == ['methods.0.rank: 128 -> 4', 'schedule.lr: 0.0002 -> 1e-05']
 
 

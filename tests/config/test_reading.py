@@ -33,8 +33,8 @@ def test_delete_replaces_a_section(write) -> None:
 
 
 def test_names_with_underscore_functions_and_modules_are_no_keys(write) -> None:
-    path = write('run.py', "import math\n_base_ = 'base.py'\n_half = 0.5\n\n\ndef rate():\n    return math.sqrt(4e-8)\n\n\n"
-                           'schedule = dict(lr=rate() * _half)\n')
+    path = write('run.py', "import math\n_base_ = 'base.py'\n_half = 0.5\n\n\ndef rate():\n    return math.sqrt(4e-8)\n"
+                           '\n\nschedule = dict(lr=rate() * _half)\n')
     assert load_config(path).schedule.lr == pytest.approx(1e-4)
 
 

@@ -14,7 +14,8 @@ CASES = [
     ("schedule = dict(lr='fast')", "run.py: schedule.lr: given 'fast' (str), allowed: a number, above 0."),
     ('schedule = dict(lr=0)', 'schedule.lr: given 0 (int), allowed: a number, above 0.'),
     ('schedule = dict(lr=True)', 'schedule.lr: given True (bool), allowed: a number'),
-    ('schedule = dict(warmup_ratio=3)', 'schedule.warmup_ratio: given 3 (int), allowed: a number, at least 0 and at most 1.'),
+    ('schedule = dict(warmup_ratio=3)',
+     'schedule.warmup_ratio: given 3 (int), allowed: a number, at least 0 and at most 1.'),
     ('schedule = dict(betas=[0.9])', 'schedule.betas: given [0.9] (list), allowed: a list of numbers'),
     ('schedule = dict(betas=[0.9, 1.0])', 'schedule.betas: given [0.9, 1.0]'),
     ("schedule = dict(lr_schedule='cosin')", "Did you mean 'cosine'?"),
@@ -35,8 +36,8 @@ CASES = [
     ('methods = []', 'methods: given [] (list), allowed: a list such as'),
     ("methods = [dict(type='FineTun')]", "methods.0.type: unknown method 'FineTun'. Did you mean 'FineTune'?"),
     ('methods = [dict(rank=8)]', 'methods.0.type: missing; allowed:'),
-    ("methods = [dict(type='FineTune', rnk=8)]", "methods.0.rnk: unknown argument of method 'FineTune': 'rnk'. Did you mean "
-                                                "'rank'?"),
+    ("methods = [dict(type='FineTune', rnk=8)]",
+     "methods.0.rnk: unknown argument of method 'FineTune': 'rnk'. Did you mean 'rank'?"),
     ("methods = [dict(type='FineTune', rank='8')]", "methods.0.rank: given '8' (str), allowed: a whole number"),
     ("methods = [dict(type='os.path:join')]", "methods.0.type: unknown method 'os.path:join'"),
     ("backbone = dict(type='Lava')", "backbone.type: unknown backbone 'Lava'. Did you mean 'Llava'?"),
@@ -82,13 +83,15 @@ def test_missing_values_are_told(write) -> None:
 
 
 @pytest.mark.parametrize(('change', 'expected'), [
-    ("dict(name='GQA', test=dict(type='Mini', kind='gqa'), metric=dict(type='gqa'))", 'benchmark.tasks.0.train: missing'),
+    ("dict(name='GQA', test=dict(type='Mini', kind='gqa'), metric=dict(type='gqa'))",
+     'benchmark.tasks.0.train: missing'),
     ("dict(name='GQA', train=dict(type='Mini', kind='gqa'), test=dict(type='Mini'), metric=dict(type='gqa'))",
      "benchmark.tasks.0.test.kind: missing: dataset 'Mini' needs it"),
     ("dict(name='GQA', train=dict(type='Mini', kind='gqa'), test=dict(type='Mini', kind='gqa'), "
      "metric=dict(type='gqa', mode='upstrem'))", 'benchmark.tasks.0.metric'),
     ("dict(name='GQA', train=dict(type='Mini', kind='gqa'), test=dict(type='Mini', kind='gqa'), "
-     "metric=dict(type='gqa'), generation=dict(max_new_tokens=0))", 'benchmark.tasks.0.generation.max_new_tokens: given 0'),
+     "metric=dict(type='gqa'), generation=dict(max_new_tokens=0))",
+     'benchmark.tasks.0.generation.max_new_tokens: given 0'),
     ("dict(name='GQA', train=dict(type='Mini', kind='gqa'), test=dict(type='Mini', kind='gqa'), "
      "metric=dict(type='gqa'), schedule=dict(epoch=3))", "Did you mean 'epochs'?"),
 ])
@@ -111,5 +114,6 @@ def test_orders_of_the_benchmark_are_checked(write) -> None:
 
 def test_validation_imports_no_torch(write) -> None:
     path = write('run.py', "_base_ = 'base.py'\n")
-    code = f'import sys\nfrom coinkit.config import load_config\nload_config({str(path)!r})\nsys.exit("torch" in sys.modules)'
+    code = ('import sys\nfrom coinkit.config import load_config\n'
+            f'load_config({str(path)!r})\nsys.exit("torch" in sys.modules)')
     assert subprocess.run([sys.executable, '-c', code]).returncode == 0
