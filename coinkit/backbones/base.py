@@ -32,6 +32,7 @@ class Backbone(ABC):
     projector: ClassVar[str] = ''  # module that maps picture features into the language model; '' = none
     language_model: ClassVar[str] = ''
     vision_tower: ClassVar[str] = ''
+    recomputes = False  # whether gradient checkpointing is on
 
     @abstractmethod
     def encode(self, sample: Sample | Query, *, training: bool) -> Encoded:
@@ -74,8 +75,9 @@ class Backbone(ABC):
         language = self.model.get_submodule(self.language_model)
         if enabled:
             language.gradient_checkpointing_enable({'use_reentrant': False})
-        elif language.is_gradient_checkpointing:
+        elif self.recomputes:
             language.gradient_checkpointing_disable()
+        self.recomputes = enabled
 
     @classmethod
     def preflight(cls, **config: Any) -> list[Problem]:

@@ -47,6 +47,7 @@ def build_state(config: RunConfig, run: RunDir, strategy: Any, reporter: Reporte
     claimed = hooks.first(CLAIM, backbone=backbone, config=config)
     state.bank = None if claimed is None or claimed[1] is True else claimed[1]
     raise_precision(state)
+    state.reset_trained()  # remembers what trains now
     return state
 
 

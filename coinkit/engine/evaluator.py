@@ -155,7 +155,7 @@ class Evaluator:
                 try:
                     return state.backbone.encode(samples[position], training=False)
                 except BadImage as error:
-                    kept = policy.handle(samples[position], error)
+                    kept = policy.resolve(samples[position], error)
                     if kept is None:
                         unusable.add(position)
                     return state.backbone.encode(kept or replace(samples[position], images=()), training=False)
@@ -174,8 +174,9 @@ class Evaluator:
             self.interrupt.check(f'the answers so far are in {self.run.path}')
 
         generation.generate(state.backbone, requests, plan=mine, on_batch=on_batch, workers=state.config.data.workers)
-        if policy.skipped:
-            state.reporter.say(f'{task.name}: {policy.summary()}; those answers are empty and count as wrong')
+        if policy.first:
+            state.reporter.say(f'{task.name}: {policy.skipped} pictures could not be used, their answers count as wrong; '
+                               f'{policy.stripped} questions were asked without theirs. First: {policy.first[0]}')
 
     def _write(self, path, samples: Sequence[Sample], answers: dict[int, str], routes: list[str] | None) -> None:
         lines = []

@@ -39,9 +39,19 @@ def load_init(state: RunState, source: str) -> None:
         adapters.load(state, old.adapter(name))
         state.reporter.say(f'starting from {path}, stage {name}')
         return
-    if state.bank is None:
-        raise ConfigError(Problem(WHERE, f"'{source}' is a LoRA and this run's method has no LoRA bank."))
-    from coinkit.backbones.peft_io import load_into_bank
-
-    load_into_bank(state.backbone.model, state.bank, path)
+    _load_peft(state, path)
     state.reporter.say(f'starting from the PEFT adapter {path}')
+
+
+def _load_peft(state: RunState, path: Path) -> None:
+    """The folder's LoRA takes the place of the method's one block, with its own rank and scale."""
+    from coinkit.backbones.peft_io import add_peft_block, read_peft
+
+    if state.bank is None or state.bank.gate != 'none' or len(state.bank.blocks) != 1:
+        what = 'no LoRA bank' if state.bank is None else f'{len(state.bank.blocks)} blocks under gate {state.bank.gate!r}'
+        raise ConfigError(Problem(WHERE, f"'{path}' is one LoRA and this run's method has {what}.",
+                                  'A PEFT folder can start a method with one ungated block, such as FineTune.'))
+    lora = read_peft(path)
+    (block,) = state.bank.blocks
+    state.bank.drop(block)
+    add_peft_block(state.bank, lora, block=block)

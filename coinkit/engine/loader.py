@@ -24,7 +24,7 @@ def encode_samples(backbone: Any, samples: Sequence[Sample], *, training: bool,
         try:
             encoded.append(backbone.encode(sample, training=training))
         except BadImage as error:
-            kept = (policy or BadImagePolicy('error')).handle(sample, error)
+            kept = (policy or BadImagePolicy('error')).resolve(sample, error)
             if kept is not None:
                 encoded.append(backbone.encode(kept, training=training))
     return encoded
@@ -59,7 +59,7 @@ class MicroBatches:
             encoded = self._encode([position])
             if encoded:
                 return self.backbone.collate(encoded, padding_side='right').without_labels()
-        raise DataError(f'global batch {step}: every sample of it was skipped for its image ({self.policy.summary()}).')
+        raise DataError(f'global batch {step}: every sample of it was skipped for its image ({self.policy.first[0]}).')
 
     def _encode(self, positions: Sequence[int]) -> list[Encoded]:
         return encode_samples(self.backbone, [self.dataset[i] for i in positions], training=True, policy=self.policy)

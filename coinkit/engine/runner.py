@@ -135,7 +135,7 @@ class Runner:
         trainer = PhaseTrainer(state, mix, schedule, phase_index=phase_index, checkpoints=checkpoints, log=self.log,
                                interrupt=self.interrupt)
         trainer.run()
-        checkpoints.save_phase(phase_index, trainer.num_steps, {'skipped': trainer.policy.skipped})
+        checkpoints.save_phase(phase_index, trainer.num_steps, trainer.policy.report())
 
     def _choose_trained(self, phase: Phase) -> None:
         """A phase that names what it trains: blocks of the bank become the active ones, modules train by their prefix."""
@@ -173,7 +173,9 @@ class Runner:
         record = self.ledger.last('stage_done', stage=name)
         if record is None:
             raise RunError(f'{self.run.path}: stage {name} is not finished. Train first, with the same config.')
-        self.state.index = [RunDir.stage_name(i, self.state.stream) for i in range(len(self.state.stream) + 1)].index(name) - 1
+        names = [RunDir.stage_name(stage, self.state.stream) for stage in range(len(self.state.stream) + 1)]
+        self.state.index = names.index(name) - 1
+        self.state.reset_trained()
         if self.run.adapter(name).exists():
             self.state.load_stage(name)
         if self.run.methods(name).exists():

@@ -16,11 +16,11 @@ from torch import nn
 
 from coinkit.data.batch import Batch, ForwardOutput
 from coinkit.engine import adapters
-from coinkit.nn import seeding
 from coinkit.engine.loader import encode_samples
 from coinkit.engine.progress import Reporter
 from coinkit.engine.run_dir import RunDir
 from coinkit.engine.schedule import PhaseSchedule
+from coinkit.nn import seeding
 from coinkit.types import Dataset, Phase, Task
 
 
@@ -43,6 +43,9 @@ class RunState:
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
     trained: set[str] = field(default_factory=set)  # parameters outside the bank that ever trained: part of the adapter
 
+    def __post_init__(self) -> None:
+        self._trains_at_first: frozenset[str] | None = None
+
     @property
     def task(self) -> Task:
         return self.stream[max(self.index, 0)]
@@ -54,6 +57,15 @@ class RunState:
     @property
     def optimizer(self) -> torch.optim.Optimizer:
         return self.strategy.optimizer
+
+    def reset_trained(self) -> None:
+        """Outside the bank, train again what trained when the model was prepared: a phase may have narrowed it."""
+        of_bank = set(self.bank.trainable_parameters()) if self.bank is not None else set()
+        parameters = {name: p for name, p in self.backbone.model.named_parameters() if name not in of_bank}
+        if self._trains_at_first is None:
+            self._trains_at_first = frozenset(name for name, p in parameters.items() if p.requires_grad)
+        for name, parameter in parameters.items():
+            parameter.requires_grad_(name in self._trains_at_first)
 
     def store(self, name: str) -> Path:
         """A folder of the run directory for a method's own files."""

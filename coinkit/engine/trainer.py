@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from coinkit.data.batch import Batch, ForwardOutput
 from coinkit.data.images import BadImagePolicy
 from coinkit.data.sampling import BatchSampler, Mix
-from coinkit.nn import seeding
 from coinkit.engine.checkpoint import Checkpoints
 from coinkit.engine.interrupt import Interrupt
 from coinkit.engine.loader import MicroBatches
 from coinkit.engine.log import RunLog
 from coinkit.engine.schedule import PhaseSchedule
 from coinkit.errors import Interrupted, RunError
+from coinkit.nn import seeding
 
 if TYPE_CHECKING:
     from coinkit.engine.state import RunState
@@ -77,8 +77,9 @@ class PhaseTrainer:
                     bar.advance(1, **self._after(step + 1))
         finally:
             state.strategy.release()
-        if self.policy.skipped:
-            state.reporter.say(f'{state.task.name}: {self.policy.summary()}')
+        if self.policy.first:
+            state.reporter.say(f'{state.task.name}: {self.policy.skipped} samples were skipped and {self.policy.stripped} '
+                               f'trained without their picture. First: {self.policy.first[0]}')
 
     def _prepare(self) -> None:
         state, schedule = self.state, self.schedule
@@ -101,7 +102,7 @@ class PhaseTrainer:
             return 0
         position = self.checkpoints.load_step(path)
         self.state.step = self.last_logged = position['step']
-        self.policy.skipped = position['counters']['skipped']
+        self.policy.skipped, self.policy.stripped = (position['counters'][key] for key in ('skipped', 'stripped'))
         self.log.rewind(self.state.index + 1, self.phase_index, self.state.step)
         self.state.reporter.say(f'{self.state.task.name}: continuing {self.state.phase.name} at step {self.state.step}')
         return self.state.step
@@ -112,8 +113,8 @@ class PhaseTrainer:
         state, strategy = self.state, self.state.strategy
         state.step = step
         state.seed(state.phase.name, 'step', step, strategy.rank)
-        tokens = torch.tensor(float(sum(batch.num_label_tokens() for batch in batches)))
-        tokens = max(1.0, float(strategy.all_reduce_sum(tokens)))
+        tokens = torch.tensor(float(sum(batch.num_label_tokens() for batch in batches)), device=strategy.device)
+        tokens = strategy.all_reduce_sum(tokens).clamp(min=1.0)
         for number, batch in enumerate(batches):
             batch = batch.to(strategy.device)
             output = ForwardOutput(**strategy.forward(batch))
@@ -134,7 +135,7 @@ class PhaseTrainer:
         finite = torch.isfinite(norm) & torch.isfinite(self.totals['loss'])
         self.bad_step = torch.where((self.bad_step < 0) & ~finite, step + 1, self.bad_step)
 
-    def _loss(self, output: ForwardOutput, tokens: float) -> Tensor:
+    def _loss(self, output: ForwardOutput, tokens: Tensor) -> Tensor:
         """This micro-batch's share of the global loss."""
         if self.schedule.loss_norm == 'tokens':
             return output.token_loss_N.sum() / tokens
@@ -164,7 +165,7 @@ class PhaseTrainer:
         save = not last and (stop or strategy.any_rank(self.checkpoints.due(step)))
         notes = self._log(step) if last or save or step % LOG_EVERY == 0 else {}
         if save:
-            self.checkpoints.save_step(self.phase_index, step, {'skipped': self.policy.skipped})
+            self.checkpoints.save_step(self.phase_index, step, self.policy.report())
         if stop and not last:
             raise Interrupted(f'Stopped as asked; {self.state.task.name} is saved at step {step} of {self.num_steps}. '
                               'Run the same command again to continue.')
