@@ -64,7 +64,7 @@ def _check_arguments(value: Mapping[str, Any], kind: str, source: Source, key: s
         if isinstance(value.get(block), Mapping):
             merged = {**given, 'type': name, **value[block]}
             yield from check_component(merged, kind, source, f'{key}.{block}')
-    if kind == 'metric' and not problems:
+    if kind == 'metric' and not problems and registry.entry(name).provider == 'coinkit':
         yield from _try_metric(registry, value, source, key)
 
 
@@ -89,7 +89,7 @@ def _check_types(given: Mapping[str, Any], signature: Signature, source: Source,
 
 
 def _try_metric(registry: Registry, value: Mapping[str, Any], source: Source, key: str) -> Iterator[Problem]:
-    """A metric says itself which switches it allows; building one is cheap and needs no torch."""
+    """A built-in metric says itself which switches it allows; building one is cheap and needs no torch."""
     try:
         registry.build(value)
     except ConfigError as error:

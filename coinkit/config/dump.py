@@ -61,7 +61,8 @@ def make_plain(source: Source) -> list[Problem]:
 
     def plain(value: Any, key: str) -> Any:
         if isinstance(value, Mapping):
-            return {name: plain(each, f'{key}.{name}' if key else str(name)) for name, each in value.items()}
+            return {name: plain(each, f'{key}.{name}' if key else str(name)) for name, each in value.items()
+                    if name != '_delete_'}  # mmengine leaves it where there was nothing to delete
         if isinstance(value, list | tuple):
             return [plain(each, f'{key}.{number}') for number, each in enumerate(value)]
         if isinstance(value, Path):

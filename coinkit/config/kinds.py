@@ -49,6 +49,8 @@ def _items_fit(value: Sequence[Any], origin: Any, inner: tuple[Any, ...]) -> boo
 def describe(kind: Any) -> str:
     """The type in words: 'a number or None'."""
     origin, inner = get_origin(kind) or kind, get_args(kind)
+    if kind is Any:
+        return 'any value'
     if origin in (Union, types.UnionType):
         return ' or '.join(describe(each) for each in inner)
     if origin is Literal:

@@ -110,11 +110,11 @@ def _read(path: Path, *, chain: tuple[Path, ...]) -> Source:
     for base in _bases(path, code):
         _add_base(merged, _read(base, chain=(*chain, path)))
     own = _execute(path, code, merged.tree)
+    merged.claim('', own, show_path(path))  # before merging, which takes `_delete_` away
     try:
         merged.tree = Config._merge_a_into_b(own, merged.tree)
     except TypeError as error:
         raise ConfigError(Problem(show_path(path), str(error))) from error
-    merged.claim('', own, show_path(path))
     return merged
 
 

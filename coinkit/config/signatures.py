@@ -1,7 +1,7 @@
 """What arguments a component takes, read from its source without importing it where that is possible.
 
 Importing a method or a backbone imports torch; validating a config should not. So the class is parsed: its own
-`__init__` or its dataclass fields, looking through base classes of the same file. Anything else is imported.
+`__init__` or its dataclass fields, or those of base classes it names. What the source does not tell is imported.
 """
 
 from __future__ import annotations
@@ -92,16 +92,31 @@ def _from_class(tree: ast.Module, node: ast.ClassDef) -> Signature | None:
             return _from_init(item, doc)
     inherited: dict[str, Parameter] = {}
     for base in reversed(node.bases):
-        parent = _class_in(tree, base.id) if isinstance(base, ast.Name) else None
-        above = _from_class(tree, parent) if parent else None
+        found = _find_base(tree, base)
+        above = _from_class(*found) if found else None
         if above is None:
-            return None  # a base of another file: it has to be imported
+            return None  # a base that the source does not tell: it has to be imported
         if not _is_dataclass(node):
             return dataclasses.replace(above, doc=doc)
         inherited.update(above.parameters)
     if _is_dataclass(node):
         return Signature({**inherited, **_fields(node)}, doc=doc)
     return Signature({}, doc=doc)
+
+
+def _find_base(tree: ast.Module, base: ast.expr) -> tuple[ast.Module, ast.ClassDef] | None:
+    """A base class of the same file, or one that the file imports by `from module import Name`."""
+    if not isinstance(base, ast.Name):
+        return None
+    own = _class_in(tree, base.id)
+    if own is not None:
+        return tree, own
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            for alias in node.names:
+                if (alias.asname or alias.name) == base.id:
+                    return _find_class(f'{node.module}:{alias.name}')
+    return None
 
 
 def _from_init(function: ast.FunctionDef, doc: str) -> Signature:
@@ -123,8 +138,8 @@ def _fields(node: ast.ClassDef) -> dict[str, Parameter]:
     found = {}
     for item in node.body:
         if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
-            text = ast.unparse(item.annotation)
-            if 'ClassVar' in text or 'init=False' in (ast.unparse(item.value) if item.value else ''):
+            kind, default = ast.unparse(item.annotation), ast.unparse(item.value) if item.value else ''
+            if kind.endswith('KW_ONLY') or 'ClassVar' in kind or 'init=False' in default:
                 continue
             found[item.target.id] = _parameter(item.target.id, item.annotation, item.value)
     return found

@@ -30,6 +30,11 @@ def test_delete_replaces_a_section(write) -> None:
     path = write('run.py', "_base_ = 'base.py'\n"
                            'schedule = dict(_delete_=True, lr=1e-5, global_batch_size=8, micro_batch_size=2)\n')
     assert load_config(path).schedule.global_batch_size == 8
+    path = write('run.py', "_base_ = 'base.py'\nschedule = dict(_delete_=True, lr=1e-5)\n"
+                           "data = dict(_delete_=True, root='d')\n")
+    text = message(load_config, path)
+    assert 'run.py: schedule.micro_batch_size: missing' in text
+    assert 'unknown key' not in text
 
 
 def test_names_with_underscore_functions_and_modules_are_no_keys(write) -> None:

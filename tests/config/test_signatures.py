@@ -13,7 +13,8 @@ SOURCE = '''
 import nothing_of_that_name
 from dataclasses import dataclass, field
 
-from argparse import Namespace
+import argparse
+from string import Template
 
 
 class Plain:
@@ -44,7 +45,11 @@ class Open:
     def __init__(self, **anything): ...
 
 
-class Foreign(Namespace):
+class Imported(Template):
+    pass
+
+
+class Foreign(argparse.Namespace):
     pass
 '''
 
@@ -54,7 +59,7 @@ def registry(tmp_path, monkeypatch) -> Registry:
     (tmp_path / 'some_components.py').write_text(SOURCE)
     monkeypatch.syspath_prepend(tmp_path)
     found = Registry('thing')
-    for name in ('Plain', 'Child', 'Data', 'More', 'Open', 'Foreign'):
+    for name in ('Plain', 'Child', 'Data', 'More', 'Open', 'Imported', 'Foreign'):
         found.add(name, f'some_components:{name}')
     return found
 
@@ -74,6 +79,8 @@ def test_bases_of_the_same_file_and_dataclasses_are_followed(registry) -> None:
     assert list(signature_of(registry, 'More').parameters) == ['size', 'tags', 'scale']
     assert not signature_of(registry, 'Data').parameters['tags'].required
     assert signature_of(registry, 'Open').open
+    assert list(signature_of(registry, 'Imported').parameters) == ['template']
+    assert 'some_components' not in sys.modules
 
 
 def test_a_foreign_base_means_an_import(registry) -> None:

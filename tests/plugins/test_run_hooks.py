@@ -67,7 +67,7 @@ def test_misspelt_hooks_and_arguments_are_refused() -> None:
         RunHooks([('Typo', Typo())])
     assert "Did you mean 'coinkit_end_task'?" in str(caught.value)
     assert "has no argument 'stat'. Did you mean 'state'? Allowed: state." in str(caught.value)
-    assert 'test_hooks.py' in str(caught.value)
+    assert 'test_run_hooks.py' in str(caught.value)
 
 
 def test_a_wrapper_is_refused() -> None:
