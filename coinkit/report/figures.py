@@ -1,0 +1,55 @@
+"""Which figures an analysis has, in which order and under which file names; drawing them needs matplotlib."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from coinkit.report.analysis import Analysis
+from coinkit.report.canvas import png_bytes, svg_bytes
+from coinkit.report.tables import file_name
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """A figure with its file name (no suffix) and the words around it on a page."""
+
+    name: str
+    title: str
+    figure: Figure
+    note: str = ''
+
+    @property
+    def least_width_px(self) -> int:
+        """Below this a page scrolls the figure instead of shrinking it."""
+        return round(min(self.figure.get_figwidth() * 72, 620))
+
+    def files(self) -> dict[str, bytes]:
+        """Its PNG and SVG by file name; equal analyses give equal bytes."""
+        return {f'{self.name}.png': png_bytes(self.figure), f'{self.name}.svg': svg_bytes(self.figure)}
+
+
+def draw(analysis: Analysis) -> list[Drawing]:
+    """All figures of an analysis."""
+    return list(_drawings(analysis))
+
+
+def _drawings(analysis: Analysis) -> Iterator[Drawing]:
+    from coinkit.report.curves import average_curves, comparison, task_curves
+    from coinkit.report.heatmap import heat_map
+    runs, several = analysis.runs, len(analysis.runs) > 1
+    if several:
+        yield Drawing('comparison', 'Runs compared', comparison(runs, analysis.headline))
+    for run in runs:
+        if run.matrix is not None:
+            name = f'matrix-{file_name(run.name)}' if several else 'matrix'
+            yield Drawing(name, f'Score after each stage: {run.name}' if several else 'Score after each stage',
+                          heat_map(run.matrix, std=run.std, title=run.name),
+                          'Rows: the stage. Columns: the task that is tested. Outlined: right after learning it.')
+    if any(run.matrix is not None for run in runs):
+        yield Drawing('forgetting', 'Each task over the stages', task_curves(runs))
+    yield Drawing('average', 'Average over the tasks seen so far', average_curves(runs))
