@@ -11,6 +11,7 @@ from coinkit.config.dump import diff, dump, make_plain
 from coinkit.config.mini import apply_mini, drop_mini
 from coinkit.config.overrides import apply_options
 from coinkit.config.reading import COMMAND_LINE, Source, find_config, read, shipped_names, shipped_root
+from coinkit.config.recipes import apply_compat, spread_task_schedules
 from coinkit.config.schema import (
     Benchmark,
     Checkpoint,
@@ -41,7 +42,7 @@ def load_config(name: str | os.PathLike[str], *, options: Iterable[str] = (), mi
     """
     source = read(find_config(name))
     source.tree = source.tree.to_dict()
-    problems = [*make_plain(source), *apply_options(source, options)]
+    problems = [*make_plain(source), *apply_options(source, options), *spread_task_schedules(source)]
     manager = plugins or current_plugins()
     _load_plugins(source, manager)
     manager.check_disabled()
@@ -50,6 +51,7 @@ def load_config(name: str | os.PathLike[str], *, options: Iterable[str] = (), mi
         apply_mini(source)
         _refuse(validate(source))
     drop_mini(source)
+    apply_compat(source)
     return replace(construct(RunConfig, source.tree), source=source.path)
 
 

@@ -1,0 +1,40 @@
+# CoIN, original instructions: eight tasks in the published order (arXiv 2403.08350; data: zackschen/CoIN).
+#
+# Expected under data.root (coinkit looks there and says what is missing):
+#   playground/Instructions_Original/<Task>/{train,test|val}.json      the instruction files
+#   cl_dataset/{ScienceQA,TextVQA,ImageNet_withlabel,GQA,VizWiz,COCO2014,OCR-VQA}/...   the images
+# Test splits: ScienceQA test, TextVQA val, ImageNet test, GQA testdev balanced, VizWiz val, Grounding test, VQAv2 val,
+# OCR-VQA test. Generation lengths are those of the released scripts.
+# Mended here: scorers join by id and divide by all annotations (metric mode='upstream' or compat='coin' switches back).
+_instructions, _images = 'playground/Instructions_Original', 'cl_dataset'
+
+
+def _task(name, folder, test, metric, max_new_tokens, kind, description):
+    return dict(
+        name=name,
+        train=dict(type='InstructionJson', path=f'{_instructions}/{folder}/train.json', image_root=_images),
+        test=dict(type='InstructionJson', path=f'{_instructions}/{folder}/{test}.json', image_root=_images),
+        metric=dict(type=metric),
+        generation=dict(max_new_tokens=max_new_tokens),
+        description=description,
+        mini=dict(train=dict(type='Mini', kind=kind, split='train'), test=dict(type='Mini', kind=kind, split='test'),
+                  generation=dict(max_new_tokens=32)))
+
+
+benchmark = dict(
+    name='coin',
+    tasks=[
+        _task('ScienceQA', 'ScienceQA', 'test', 'scienceqa_coin', 1024, 'scienceqa', 'science questions with options'),
+        _task('TextVQA', 'TextVQA', 'val', 'textvqa_m4c', 128, 'textvqa', 'reading text in photos'),
+        _task('ImageNet', 'ImageNet', 'test', 'imagenet_coin', 1024, 'imagenet', 'naming the object of a photo'),
+        _task('GQA', 'GQA', 'test', 'gqa', 128, 'gqa', 'relations and attributes in scenes'),
+        _task('VizWiz', 'VizWiz', 'val', 'vqa_exact_upper', 128, 'vizwiz', 'photos by blind people, some unanswerable'),
+        _task('Grounding', 'Grounding', 'test', 'grounding_coin', 1024, 'grounding', 'the box a phrase refers to'),
+        _task('VQAv2', 'VQAv2', 'val', 'vqa_exact_upper', 1024, 'vqav2', 'general questions about photos'),
+        _task('OCR-VQA', 'OCRVQA', 'test', 'ocrvqa_coin', 128, 'ocrvqa', 'title, author and genre of book covers'),
+    ],
+    orders=dict(
+        reverse=['OCR-VQA', 'VQAv2', 'Grounding', 'VizWiz', 'GQA', 'ImageNet', 'TextVQA', 'ScienceQA'],
+        alphabet=['GQA', 'Grounding', 'ImageNet', 'OCR-VQA', 'ScienceQA', 'TextVQA', 'VizWiz', 'VQAv2']))
+data = dict(root='data/coin')
+evaluation = dict(policy='seen', zero_shot=True)
