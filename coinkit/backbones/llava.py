@@ -188,7 +188,7 @@ class Llava(Backbone):
     def save(self, folder: str | Path) -> None:
         """Write a hub-format folder that `Llava` loads again: weights, tokenizer, template and pixel statistics."""
         folder = Path(folder)
-        self.model.save_pretrained(str(folder))
+        self.model.save_pretrained(str(folder), save_original_format=False)
         self.codec.save(folder)
         pixels = self.samples.read_pixels
         card = {**llava_checkpoint.read_json(self.folder / 'coinkit.json'), 'template': self.template_name,

@@ -1,0 +1,41 @@
+"""The tiny LLaVA-1.5 of tests/golden/llava15 as a hub-format folder, built once per session."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+GOLDEN = Path(__file__).parent / 'golden'
+OFFICIAL_KEYS = {  # official tensor names to transformers' names
+    r'^model\.(embed_tokens|layers|norm)\b': r'model.language_model.\1',
+    r'^model\.mm_projector\.0\.': 'model.multi_modal_projector.linear_1.',
+    r'^model\.mm_projector\.2\.': 'model.multi_modal_projector.linear_2.',
+    r'^model\.vision_tower\.vision_tower\.vision_model\.': 'model.vision_tower.',
+}
+
+
+@pytest.fixture(scope='session')
+def tiny_llava_folder(tmp_path_factory) -> Path:
+    """Own embedding rows stay 562: pictures are not tokens of the vocabulary."""
+    from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+
+    folder = tmp_path_factory.mktemp('tiny_llava')
+    official = json.loads((GOLDEN / 'llava15' / 'config.json').read_text())
+    sizes = ('vocab_size', 'hidden_size', 'intermediate_size', 'num_hidden_layers', 'num_attention_heads',
+             'num_key_value_heads', 'max_position_embeddings', 'rms_norm_eps')
+    vision = ('hidden_size', 'intermediate_size', 'projection_dim', 'num_hidden_layers', 'num_attention_heads',
+              'patch_size', 'image_size', 'hidden_act', 'layer_norm_eps')
+    config = LlavaConfig(text_config=LlamaConfig(**{key: official[key] for key in sizes}),
+                         vision_config=CLIPVisionConfig(**{key: official['vision_config'][key] for key in vision}),
+                         image_token_index=0, image_seq_length=16, vision_feature_layer=-2)
+    config.save_pretrained(str(folder))
+    shutil.copy(GOLDEN / 'llava15' / 'weights.safetensors', folder / 'model.safetensors')
+    model = LlavaForConditionalGeneration.from_pretrained(str(folder), key_mapping=OFFICIAL_KEYS, dtype='float32')
+    model.save_pretrained(str(folder), save_original_format=False)  # under transformers' names
+    shutil.copy(GOLDEN / 'tokenizer_llama_tiny' / 'tokenizer.model', folder)
+    (folder / 'preprocessor_config.json').write_text(json.dumps(official['image_processor']))
+    (folder / 'tokenizer_config.json').write_text('{"tokenizer_class": "LlamaTokenizer", "legacy": false}')
+    return folder
