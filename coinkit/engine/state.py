@@ -15,6 +15,8 @@ import torch
 from torch import nn
 
 from coinkit.data.batch import Batch, ForwardOutput
+from coinkit.data.images import BadImagePolicy
+from coinkit.data.sampling import Subset
 from coinkit.engine import adapters
 from coinkit.engine.loader import encode_samples
 from coinkit.engine.progress import Reporter
@@ -42,6 +44,7 @@ class RunState:
     step: int = 0
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
     trained: set[str] = field(default_factory=set)  # parameters outside the bank that ever trained: part of the adapter
+    notes: dict[str, torch.Tensor] = field(default_factory=dict)  # what hooks noted in this step; see `note`
 
     def __post_init__(self) -> None:
         self._trains_at_first: frozenset[str] | None = None
@@ -90,6 +93,22 @@ class RunState:
         """The training set of a task of the stream, by position; default the current task."""
         return self.datasets.train(self.index if index is None else index)
 
+    def draw(self, samples: Dataset, count: int) -> Dataset:
+        """`count` samples at random by `rng`, none twice; all of them when there are no more.
+
+        Every rank draws the same, except inside a step, where each has random numbers of its own.
+        """
+        if count >= len(samples):
+            return samples
+        return Subset(samples, sorted(int(i) for i in self.rng.choice(len(samples), count, replace=False)))
+
+    def note(self, name: str, value: torch.Tensor | float) -> None:
+        """Log a number of this step; records hold its mean over steps and ranks.
+
+        A tensor stays on the device until the next log point. All ranks must note the same names.
+        """
+        self.notes[name] = torch.as_tensor(value, device=self.strategy.device).detach().float()
+
     def seed(self, *parts: Any) -> None:
         """Start all random numbers from the run's seed, the task and `parts`; `rng` with them."""
         self.rng = seeding.seed_everything(self.config.seed, self.task.name, *parts)
@@ -104,17 +123,22 @@ class RunState:
 
     def each_batch(self, samples: Dataset, *, grad: bool = False, batch_size: int = 1,
                    label: str = 'data pass') -> Iterator[tuple[Batch, ForwardOutput]]:
-        """Forward `samples` in order with a progress bar; every rank sees its share (rank, rank + world size, ...)."""
+        """Forward `samples` in order with a progress bar; every rank sees its share (rank, rank + world size, ...).
+
+        The model is in eval mode: no dropout. Samples that `on_bad_image` skips are left out.
+        """
         share = range(self.strategy.rank, len(samples), self.strategy.world_size)
         chunks = [list(share[i:i + batch_size]) for i in range(0, len(share), batch_size)]
+        policy = BadImagePolicy(self.config.data.on_bad_image)
         self.backbone.model.eval()
         with self.reporter.bar(label, len(share), unit='samples') as bar:
             for chunk in chunks:
-                encoded = encode_samples(self.backbone, [samples[i] for i in chunk], training=True)
-                batch = self.backbone.collate(encoded, padding_side='right').to(self.backbone.device)
-                with torch.set_grad_enabled(grad):
-                    output = self.backbone.forward(batch)
-                yield batch, output
+                encoded = encode_samples(self.backbone, [samples[i] for i in chunk], training=True, policy=policy)
+                if encoded:
+                    batch = self.backbone.collate(encoded, padding_side='right').to(self.backbone.device)
+                    with torch.set_grad_enabled(grad):
+                        output = self.backbone.forward(batch)
+                    yield batch, output
                 bar.advance(len(chunk))
 
     def method_state(self) -> Mapping[str, Any]:
@@ -123,4 +147,4 @@ class RunState:
 
     def load_method_state(self, blobs: Mapping[str, Any]) -> None:
         for name, blob in blobs.items():
-            self.hooks.call_one('coinkit_load_state_dict', name, state=self, blob=blob)
+            self.hooks.call_one(name, 'coinkit_load_state_dict', state=self, blob=blob)
