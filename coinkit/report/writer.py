@@ -22,8 +22,8 @@ FORGETTING, REPORT, FIGURES = 'forgetting.json', 'report.html', 'figures'
 
 
 def write_report(run_dir: Path | str, *, sections: Sequence[tuple[str, str]] = (), flags: Sequence[str] = (),
-                 bwt_denominator: Denominator = 'T-1') -> list[Path]:
-    """Analyse the run in `run_dir` and write its report there; returns the files.
+                 bwt_denominator: Denominator = 'T-1') -> Path:
+    """Analyse the run in `run_dir` and write its report there; returns the page.
 
     `sections` are (title, HTML) pairs of plug-ins, `flags` sentences a reader must not miss ('needs the task id at test
     time'). Both are kept in forgetting.json, so that analysing the directory again shows them again.
@@ -32,7 +32,8 @@ def write_report(run_dir: Path | str, *, sections: Sequence[tuple[str, str]] = (
     analysis = analyze([folder], bwt_denominator=bwt_denominator)
     kept = read_extras(folder)
     extras = {'flags': [*flags] or kept['flags'], 'sections': [list(pair) for pair in sections] or kept['sections']}
-    return write_files(analysis, folder, run_dir=folder, extras=extras, tables=False)
+    write_files(analysis, folder, run_dir=folder, extras=extras, tables=False)
+    return folder / REPORT
 
 
 def write_files(analysis: Analysis, out: Path, *, run_dir: Path | None = None, extras: dict[str, Any] | None = None,
