@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from coinkit.errors import ConfigError, RunError, unknown
 from coinkit.nn.bank_checks import check_block, check_mergeable, check_options, find_linears, split_rank
-from coinkit.nn.bank_linear import BankLinear, Block, Mode
-from coinkit.nn.bank_state import bank_card, load_bank_state, read_bank_state
+from coinkit.nn.bank_linear import BankLinear, Mode
+from coinkit.nn.bank_stack import Block
+from coinkit.nn.bank_state import bank_card, check_card, load_bank_state, read_bank_state
 
 __all__ = ['AdapterBank', 'BlockInfo', 'split_rank']
 
@@ -170,6 +171,17 @@ class AdapterBank:
         finally:
             self._mode.enabled = before
 
+    @contextmanager
+    def fixed(self) -> Iterator[None]:
+        """The values do not change inside: forwards without gradient cast and join them once (generation)."""
+        before, self._mode.fixed = self._mode.fixed, True
+        try:
+            yield
+        finally:
+            self._mode.fixed = before
+            for layer in self.layers.values():
+                layer.forget_factors()
+
     # ---- values
 
     def trainable_parameters(self) -> dict[str, nn.Parameter]:
@@ -189,8 +201,8 @@ class AdapterBank:
                    values: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         """CPU tensors `<module>.<block>.A` and `.B`, and `<module>.router` with a row per block.
 
-        Under ZeRO-3 the parameters are partitioned: pass `strategy.full_params(list(bank.trainable_parameters()))` as
-        `values`.
+        Tensors of frozen or inactive blocks are the bank's own: do not write to them. Under ZeRO-3 the parameters are
+        partitioned: pass `strategy.full_params(list(bank.trainable_parameters()))` as `values`.
         """
         names = list(self._info) if blocks is None else [self._known(name) for name in blocks]
         return read_bank_state(self.layers, names, values)
@@ -208,14 +220,13 @@ class AdapterBank:
         """A bank as described, with fresh blocks; load the values afterwards."""
         bank = cls(model, card['targets'], gate=card['gate'], dropout=card['dropout'],
                    dropout_mode=card['dropout_mode'], dtype=dtype)
+        check_card(bank, card)
         bank._match_blocks(card['blocks'])
         return bank
 
     def restore(self, card: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
         """Make this bank the one that was saved: its blocks, their flags and their values."""
-        for key, own in (('targets', list(self.targets)), ('gate', self.gate)):
-            if card[key] != own:
-                raise RunError(f'the saved bank has another {key} than this one: {card[key]!r} instead of {own!r}.')
+        check_card(self, card)
         self._match_blocks(card['blocks'])
         self.load_state_dict(state)
 

@@ -29,6 +29,23 @@ def bank_card(bank: AdapterBank) -> dict[str, Any]:
             'targets': list(bank.targets), 'blocks': blocks, 'merged': list(bank.merged)}
 
 
+def check_card(bank: AdapterBank, card: Mapping[str, Any]) -> None:
+    """Refuse the card of a bank that this one cannot become."""
+    if card.get('schema') != SCHEMA:
+        raise RunError(f"the bank's card has schema {card.get('schema')!r} instead of {SCHEMA!r}.")
+    if card['gate'] != bank.gate:
+        raise RunError(f"the saved bank is gated by '{card['gate']}', this one by '{bank.gate}'.")
+    theirs, mine = set(card['targets']), set(bank.targets)
+    if theirs != mine:
+        odd = sorted(theirs ^ mine)
+        more = f' and {len(odd) - 1} more' if len(odd) > 1 else ''
+        raise RunError(f'the saved bank adapts {len(theirs)} modules, this one {len(mine)}; they differ in '
+                       f"'{odd[0]}'{more}. Use the targets it was made with.")
+    if list(card['merged']) != bank.merged:
+        raise RunError(f"blocks {card['merged']} were merged into the saved model's base weights, {bank.merged} into "
+                       "this one's. An adapter does not hold base weights: start from the merged model.")
+
+
 def read_bank_state(layers: Mapping[str, BankLinear], names: Sequence[str],
                     values: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
     state: dict[str, Tensor] = {}

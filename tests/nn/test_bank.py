@@ -299,6 +299,28 @@ def test_counts_follow_the_formula():
     assert bank.num_parameters(trainable=True) == sum(p.numel() for p in bank.trainable_parameters().values())
 
 
+def test_counts_of_the_7b_model():
+    """specs of MoELoRA: P(r) + 1,138,688 E for LLaVA-7B's 224 linears."""
+    sizes = dict(q=(4096, 4096), k=(4096, 4096), v=(4096, 4096), o=(4096, 4096), gate=(4096, 11008), up=(4096, 11008),
+                 down=(11008, 4096))
+    model = nn.ModuleDict({f'{name}{i}': nn.Linear(*size, device='meta')
+                           for i in range(32) for name, size in sizes.items()})
+    bank = AdapterBank(model, list(model), gate='softmax')
+    bank.add(['a', 'b'], rank=1, scale=1.0)
+    assert bank.num_parameters() == 2_498_560 * 2 + 1_138_688 * 2
+    assert bank.num_parameters() == sum(p.numel() for p in bank.trainable_parameters().values())
+
+
+def test_a_card_that_does_not_fit_is_refused():
+    _, bank = make()
+    card = bank.card()
+    for change, message in (({'gate': 'softmax'}, "gated by 'softmax', this one by 'none'"),
+                            ({'targets': ['0', '1', '2']}, "3 modules, this one 1; they differ in '1' and 1 more"),
+                            ({'merged': ['old']}, r"\['old'\] were merged"), ({'schema': 'x'}, "schema 'x'")):
+        with pytest.raises(RunError, match=message):
+            bank.restore({**card, **change}, bank.state_dict())
+
+
 def test_errors_name_the_cure():
     model, bank = make(gate='softmax')
     with pytest.raises(RunError, match="gated by 'softmax'"):

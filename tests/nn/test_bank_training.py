@@ -226,7 +226,7 @@ def test_the_router_sees_the_input_without_dropout(mode):
     layer = model.up
 
     def spy(inputs, weight, bias=None):
-        if weight is layer.router:
+        if weight.shape == layer.router.shape:
             seen.append(inputs)
         return original(inputs, weight, bias)
 
@@ -263,3 +263,21 @@ def test_compiles_without_breaking_the_graph():
     x = torch.randn(2, 5, 16)
     compiled = torch.compile(model, backend='eager', fullgraph=True)
     torch.testing.assert_close(compiled(x), model(x))
+
+
+@pytest.mark.parametrize('frozen', [(), ('b',)])
+def test_fixed_values_are_cast_once_and_never_stale(frozen):
+    model, bank = tower(base=torch.bfloat16, frozen=frozen)
+    model.eval()
+    x = torch.randn(2, 5, 16, dtype=torch.bfloat16)
+    y = model(x)
+    with bank.fixed(), torch.no_grad():
+        assert torch.equal(model(x), y)
+        first = model.up._kept
+        assert torch.equal(model(x), y) and model.up._kept is first and first is not None
+        bank.reinit('a', torch.Generator().manual_seed(9))
+        changed = model(x)
+    assert model.up._kept is None and not torch.equal(changed, y) and torch.equal(model(x), changed)
+    with bank.fixed():
+        gradients(model, bank, x)  # with gradients nothing is kept
+        assert model.up._kept is None
