@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from coinkit.errors import ConfigError, DataError, Problem, RunError, nearest, unknown
+from coinkit.errors import ConfigError, DataError, Problem, RunError, nearest
 from coinkit.nn.bank import AdapterBank
 
 PREFIX = 'base_model.model.'
@@ -167,30 +167,6 @@ def add_peft_block(bank: AdapterBank, lora: PeftLora, *, block: str, trainable: 
              for half, tensor in zip('AB', pair, strict=True)}
     bank.load_state_dict(state, strict=False)
     _copy_trained(bank.model, lora)
-
-
-def load_into_bank(model: nn.Module, bank: AdapterBank, folder: str | os.PathLike[str], *, block: str | None = None,
-                   rename: Callable[[str], str] = str) -> None:
-    """Take a LoRA folder's values into a block that exists (default: the only active one) and into `model`.
-
-    The block keeps its own scale: where the folder's differs, the quotient is folded into B.
-    """
-    lora = read_peft(folder, rename=rename)
-    _check_fit(bank, lora)
-    if block is None and len(bank.active) != 1:
-        raise ConfigError(Problem('block', f'the bank has {len(bank.active)} active blocks: {list(bank.active)}.',
-                                  'Say which one takes the LoRA.'))
-    name = block or bank.active[0]
-    if name not in bank.blocks:
-        raise ConfigError(unknown('adapter bank', 'block', name, bank.blocks))
-    info = bank.blocks[name]
-    if info.rank != lora.rank:
-        raise ConfigError(Problem(f'{folder}: r', f"rank {lora.rank} does not fit block '{name}' of rank {info.rank}.",
-                                  f'Use rank={lora.rank}.'))
-    bank.load_state_dict({f'{module}.{name}.{half}': tensor for module, (A_rD, B_Or) in lora.factors.items()
-                          for half, tensor in (('A', A_rD), ('B', B_Or.float() * (lora.scale / info.scale)))},
-                         strict=False)
-    _copy_trained(model, lora)
 
 
 def _copy_trained(model: nn.Module, lora: PeftLora) -> None:

@@ -17,7 +17,6 @@ from coinkit.backbones.peft_io import (
     export_merged,
     export_peft,
     import_peft,
-    load_into_bank,
     read_peft,
 )
 from coinkit.errors import ConfigError, DataError, RunError
@@ -127,27 +126,6 @@ def test_import_as_a_further_block(tmp_path):
     add_peft_block(bank, read_peft(tmp_path), block='old', trainable=False)
     torch.testing.assert_close(logits(other), only_a, **CLOSE)
     assert not bank.blocks['old'].trainable and bank.blocks['fresh'].trainable
-
-
-@pytest.mark.parametrize('scale', [2.0, 0.7])
-def test_load_into_an_existing_block(tmp_path, scale):
-    model = llava()
-    bank = filled_bank(model, [('a', 4, 2.0)])
-    train_projector(model)
-    wanted = logits(model)
-    export_peft(bank, tmp_path, trained=PROJECTOR)
-    other = llava()
-    bank = inject(other, TARGETS)
-    bank.add('lora', rank=4, scale=scale)
-    parameters = bank.trainable_parameters()
-    load_into_bank(other, bank, tmp_path)
-    torch.testing.assert_close(logits(other), wanted, **CLOSE)
-    assert all(parameters[name] is parameter for name, parameter in bank.trainable_parameters().items())
-    bank.add('more', rank=2, scale=1.0)
-    with pytest.raises(ConfigError, match=r"2 active blocks: \['lora', 'more'\]"):
-        load_into_bank(other, bank, tmp_path)
-    with pytest.raises(ConfigError, match="rank 4 does not fit block 'more' of rank 2"):
-        load_into_bank(other, bank, tmp_path, block='more')
 
 
 def test_merged_export(tmp_path):
