@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from coinkit.cli.train import add_config_arguments, read_config
+from coinkit.cli.train import add_config_arguments, read_config, show_run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,11 +15,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     config = read_config(args)
-    from coinkit.cli.analyze import print_run
     from coinkit.engine import launch
 
     folder = launch.work_dir(config, args.work_dir)
     tasks = [name.strip() for name in args.tasks.split(',')] if args.tasks else None
-    launch.test(config, folder, stage=args.stage, tasks=tasks)
-    print_run(folder)
+    if launch.test(config, folder, stage=args.stage, tasks=tasks):
+        show_run(folder)
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,8 +43,18 @@ def main(args: argparse.Namespace) -> int:
         from coinkit.engine.plan import show_plan
 
         return show_plan(config, folder)
-    launch.train(config, folder, fresh=args.fresh)
-    from coinkit.cli.analyze import print_run
-
-    print_run(folder)
+    if launch.train(config, folder, fresh=args.fresh):
+        show_run(folder)
     return 0
+
+
+def show_run(folder: Path) -> None:
+    """Matrix and metrics of a run (over seeds and orders, where it has them), and where its report is."""
+    from coinkit.cli.analyze import show, write
+    from coinkit.report.aggregate import find_run
+    from coinkit.report.analysis import analyze
+
+    analysis = analyze([find_run(folder)])
+    show(analysis, 'table')
+    write(analysis, None)
+    print(f'report: {folder / "report.html"}')

@@ -27,13 +27,12 @@ def work_dir(config: RunConfig, given: str | os.PathLike[str] | None = None) -> 
     return Path(given or config.work_dir or f'work_dirs/{config.name}')
 
 
-def train(config: RunConfig, folder: Path, *, fresh: bool = False) -> None:
-    """Train and evaluate every variant of the config; run again, it continues."""
+def train(config: RunConfig, folder: Path, *, fresh: bool = False) -> bool:
+    """Train and evaluate every variant of the config; run again, it continues. True on the process that may print."""
     runs = [(RunDir(folder / name), each) for name, each in variants(config)]
     with _processes(config) as (strategy, reporter, interrupt):
-        if fresh and strategy.is_main and (aside := RunDir(folder).move_aside()):
-            reporter.say(f'--fresh: the old run is kept in {aside}')
-        strategy.barrier()
+        if fresh:
+            _move_aside(RunDir(folder), runs, strategy, reporter)
         for run, each in runs:
             preflight.check(each, run)
         for run, each in runs:
@@ -45,10 +44,21 @@ def train(config: RunConfig, folder: Path, *, fresh: bool = False) -> None:
                 if strategy.is_main:
                     write_report(runner)
             interrupt.check('this run is finished')
+        return strategy.is_main
 
 
-def test(config: RunConfig, folder: Path, *, stage: str | None = None, tasks: list[str] | None = None) -> None:
-    """Fill the missing cells of one finished stage of every variant."""
+def _move_aside(old: RunDir, runs: list[tuple[RunDir, RunConfig]], strategy: Any, reporter: Reporter) -> None:
+    """--fresh; the old run stays where it is when the new one could not start."""
+    for _, each in runs:
+        preflight.check(each)
+    strategy.barrier()
+    if strategy.is_main and (aside := old.move_aside()):
+        reporter.say(f'--fresh: the old run is kept in {aside}')
+    strategy.barrier()
+
+
+def test(config: RunConfig, folder: Path, *, stage: str | None = None, tasks: list[str] | None = None) -> bool:
+    """Fill the missing cells of one finished stage of every variant. True on the process that may print."""
     with _processes(config) as (strategy, reporter, interrupt):
         for name, each in variants(config):
             run = RunDir(folder / name)
@@ -67,18 +77,18 @@ def test(config: RunConfig, folder: Path, *, stage: str | None = None, tasks: li
                 runner.evaluate(int(chosen.split('-')[0]), positions)
                 if strategy.is_main:
                     write_report(runner)
+        return strategy.is_main
 
 
 def write_report(runner: Runner) -> None:
     """forgetting.json, figures and report.html; plug-ins may add sections."""
     from coinkit.engine.builder import needs_task_id
-    from coinkit.report import write_report as write
+    from coinkit.report.writer import write_report as write
 
     sections = [section for found in runner.state.hooks.call('coinkit_report_sections', run=runner.run).values()
                 for section in found]
     flags = [f'{name} is told the task of every test sample.' for name in needs_task_id(runner.state)]
-    page = write(runner.run.path, sections=sections, flags=flags)
-    runner.reporter.say(f'report: {page}')
+    write(runner.run.path, sections=sections, flags=flags)
 
 
 @contextmanager
@@ -95,25 +105,29 @@ def _processes(config: RunConfig) -> Iterator[tuple[Any, Reporter, Interrupt]]:
 @contextmanager
 def _opened(run: RunDir, config: RunConfig, strategy: Any) -> Iterator[Ledger]:
     """The run directory claimed by this process group, its config checked against the one it was started with."""
-    if strategy.is_main:
-        run.lock()
-        run.sweep()
-        _check_config(run, config)
-        ledger = run.open_ledger()
-        described = environment.describe(config, world_size=strategy.world_size)
-        if not run.environment.exists():
-            atomic.write_json(run.environment, described)
-        atomic.write_text(run.config, dump(config))
-        ledger.append('run_started', **{key: described[key] for key in ('coinkit', 'command', 'world_size', 'strategy',
-                                                                        'plugins')})
-    strategy.barrier()
-    if not strategy.is_main:
-        ledger = run.open_ledger(writable=False)
-    strategy.barrier()
     try:
+        ledger = _claim(run, config, strategy.world_size) if strategy.is_main else None
+        strategy.barrier()
+        if ledger is None:
+            ledger = run.open_ledger(writable=False)
+        strategy.barrier()
         yield ledger
     finally:
         run.unlock()
+
+
+def _claim(run: RunDir, config: RunConfig, world_size: int) -> Ledger:
+    run.lock()
+    run.sweep()
+    _check_config(run, config)
+    ledger = run.open_ledger()
+    described = environment.describe(config, world_size=world_size)
+    if not run.environment.exists():
+        atomic.write_json(run.environment, described)
+    atomic.write_text(run.config, dump(config))
+    ledger.append('run_started', **{key: described[key] for key in ('coinkit', 'command', 'world_size', 'strategy',
+                                                                    'plugins')})
+    return ledger
 
 
 def _check_config(run: RunDir, config: RunConfig) -> None:
