@@ -190,7 +190,8 @@ class Strategy(ABC):
         missing, extra = sorted(set(self._parameters) - set(state)), sorted(set(state) - set(self._parameters))
         if missing or extra:
             kinds = (('not in the saved state', missing), ('not trained in this phase', extra))
-            lines = [f'{what}: {", ".join(names[:5])}{" ..." if len(names) > 5 else ""}' for what, names in kinds if names]
+            lines = [f'{what}: {", ".join(names[:5])}{" ..." if len(names) > 5 else ""}'
+                     for what, names in kinds if names]
             raise RunError(f'The saved optimizer state is for other parameters. {"; ".join(lines)}.')
 
 
