@@ -22,7 +22,7 @@ from coinkit.data.batch import Batch, Encoded
 from coinkit.data.prefetch import prefetch
 from coinkit.types import Query, Sample
 
-CPU_TOKEN_BUDGET = 8192
+CPU_TOKEN_BUDGET = 4096
 COMPACT_BELOW = 0.75  # finished rows leave the cache when no more than this share still writes
 OnBatch = Callable[[list[tuple[int, str]]], None]
 
