@@ -1,0 +1,118 @@
+"""Pictures on disk, opened only when a worker needs them, and what to do with one that cannot be opened.
+
+`FileImage.load` runs in the engine's worker threads; whatever is wrong with a file becomes a `BadImage` that names it,
+and the loader asks a `BadImagePolicy` what happens to the sample.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import struct
+import threading
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from coinkit.errors import BadImage, ConfigError, unknown
+from coinkit.types import Sample
+
+MAX_PIXELS = 89_478_485  # Pillow's own warning level; more is taken for a decompression bomb
+POLICIES = ('error', 'skip', 'text_only')
+_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError, struct.error, zlib.error,
+                  Image.DecompressionBombError)
+
+
+@dataclass(frozen=True, slots=True)
+class FileImage:
+    """A picture file as an ImageSource; `path` is relative to `root` and may not leave it."""
+
+    path: str
+    root: str = ''
+
+    def __post_init__(self) -> None:
+        if os.path.isabs(self.path) or os.path.normpath(self.path).split(os.sep)[0] == os.pardir:
+            raise BadImage(f"image '{self.path}': leads out of the image root '{self.root}'; give a path inside it.")
+
+    @property
+    def file(self) -> str:
+        return os.path.join(self.root, self.path)
+
+    @property
+    def key(self) -> str:
+        return self.file
+
+    def load(self) -> Image.Image:
+        try:
+            with Image.open(self.file) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise BadImage(f'{self.file}: has {image.width} x {image.height} pixels; up to {MAX_PIXELS:,} are '
+                                   'read. Scale it down.')
+                return image.convert('RGB')
+        except FileNotFoundError as error:
+            raise BadImage(f'{self.file}: there is no such image. Check image_root and that the archive '
+                           'is unpacked.') from error
+        except _DECODE_ERRORS as error:
+            raise BadImage(f'{self.file}: cannot be decoded ({error}). Download it again.') from error
+
+
+def missing_images(paths: Iterable[str], root: str | Path) -> list[str]:
+    """Those of `paths` (relative to `root`) that do not exist, in the order given."""
+    return [path for path in paths if not os.path.exists(os.path.join(root, path))]
+
+
+def pad_to_square(image: Image.Image, fill: tuple[int, int, int]) -> Image.Image:
+    """The picture centred on a square of its longer side; an odd border is one pixel wider at the right or bottom."""
+    width, height = image.size
+    if width == height:
+        return image
+    side = max(width, height)
+    square = Image.new('RGB', (side, side), fill)
+    square.paste(image, ((side - width) // 2, (side - height) // 2))
+    return square
+
+
+class BadImagePolicy:
+    """Decides what happens to a sample whose picture cannot be opened, and counts.
+
+    The loader wraps encoding, in any thread:
+
+        try:
+            encoded = backbone.encode(sample, training=True)
+        except BadImage as error:
+            sample = policy.resolve(sample, error)     # raises, or None: leave it out, or the sample without pictures
+            encoded = sample and backbone.encode(sample, training=True)
+
+    `skipped` and `stripped` count samples left out and kept without pictures, `first` holds the first few messages; a
+    run reports them (`report()`), so that a shrunken data set is never silent.
+    """
+
+    KEEP = 10
+
+    def __init__(self, policy: str = 'error'):
+        if policy not in POLICIES:
+            raise ConfigError(unknown('data: on_bad_image', 'policy', policy, POLICIES))
+        self.policy, self.skipped, self.stripped = policy, 0, 0
+        self.first: list[str] = []
+        self._lock = threading.Lock()
+
+    def resolve(self, sample: Sample, error: BadImage) -> Sample | None:
+        """The sample to use instead, None to leave it out; raises under 'error', naming record and file."""
+        message = f"record '{sample.id}' of {sample.task or 'the data set'}: {error}"
+        if self.policy == 'error':
+            raise BadImage(f"{message} Or set on_bad_image='skip'.") from error
+        with self._lock:
+            self.skipped += self.policy == 'skip'
+            self.stripped += self.policy == 'text_only'
+            if len(self.first) < self.KEEP:
+                self.first.append(message)
+        return None if self.policy == 'skip' else dataclasses.replace(sample, images=())
+
+    def report(self) -> dict[str, Any]:
+        """Counts and first messages, for run records."""
+        with self._lock:
+            return {'policy': self.policy, 'skipped': self.skipped, 'stripped': self.stripped, 'first': self.first[:]}

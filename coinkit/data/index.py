@@ -1,0 +1,207 @@
+"""Random access to the records of a JSON array or JSONL file without loading it: byte offsets, found once, then mapped.
+
+The index lies beside the file as `NAME.coinkit-index` (or in the user's cache folder where that is not writable), is
+keyed by the file's size, modification time and the index's format, and replaces an old one atomically, so processes
+that open a file for the first time at the same moment need no lock: each builds, the last one wins, all are equal. A
+`survey` looks at every record once while the index is built (ids, answers, image paths); its result is stored as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import mmap
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from coinkit.data.scan import find_records
+from coinkit.errors import DataError
+
+FORMAT = 1
+SUFFIX = '.coinkit-index'
+_MAGIC = b'coinkit-index\n'
+_ALIGN = 16
+
+Record = dict[str, Any]
+Records = Sequence[Record]
+log = logging.getLogger(__name__)
+
+
+class Survey(NamedTuple):
+    """A look at all records: `run(records)` returns JSON-able findings by name; under another `name` it is run anew."""
+
+    name: str
+    run: Callable[[Records], Mapping[str, Any]]
+
+
+class _Stored(NamedTuple):
+    """An index as stored: the header names where in `findings` each finding of the survey lies."""
+
+    header: Mapping[str, Any]
+    spans: np.ndarray
+    findings: bytes | memoryview
+
+
+class RecordIndex:
+    """The records of one file by position; made by `open_index`. Safe to read from several threads."""
+
+    def __init__(self, path: Path, stored: _Stored):
+        self.path, self._stored, self._spans = path, stored, stored.spans
+        self._data = _map(path)
+
+    def __len__(self) -> int:
+        return len(self._spans)
+
+    @property
+    def digest(self) -> str:
+        """Short hash of the file's bytes."""
+        return self._stored.header['digest']
+
+    def finding(self, name: str) -> Any:
+        """What the survey found under `name`; read only now, so that opening costs nothing."""
+        start, end = self._stored.header['findings'][name]
+        return json.loads(bytes(self._stored.findings[start:end]))
+
+    def offset(self, index: int) -> int:
+        """Byte offset of a record in the file."""
+        return int(self._spans[index, 0])
+
+    def record(self, index: int) -> Record:
+        """Parse one record."""
+        if not 0 <= index < len(self):
+            raise IndexError(f'{self.path} holds {len(self)} records, none at {index}')
+        return _parse(self.path, self._data, self._spans, index)
+
+
+def open_index(path: str | Path, *, survey: Survey | None = None) -> RecordIndex:
+    """The index of `path`: read if a valid one is stored, built and stored otherwise."""
+    path = Path(path)
+    key = _key(path, survey)
+    for place in (_beside(path), _in_cache(path)):
+        found = _read(place, key)
+        if found is not None:
+            return RecordIndex(path, found)
+    built = _build(path, key, survey)
+    _store(path, built)
+    return RecordIndex(path, built)
+
+
+def _key(path: Path, survey: Survey | None) -> dict[str, Any]:
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise DataError(f'{path}: cannot be read ({error.strerror}). Check the path and data.root.') from error
+    return {'format': FORMAT, 'size': stat.st_size, 'mtime_ns': stat.st_mtime_ns,
+            'survey_name': survey.name if survey else ''}
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(path.name + SUFFIX)
+
+
+def _in_cache(path: Path) -> Path:
+    base = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
+    return Path(base) / 'coinkit' / 'index' / (hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32] + SUFFIX)
+
+
+def _map(path: Path) -> mmap.mmap | bytes:
+    with open(path, 'rb') as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if os.fstat(file.fileno()).st_size else b''
+
+
+def _parse(path: Path, data: mmap.mmap | bytes, spans: np.ndarray, index: int) -> Record:
+    start, end = map(int, spans[index])
+    try:
+        record = json.loads(data[start:end])
+    except (ValueError, RecursionError) as error:
+        raise DataError(f'{path}: record {index} (at byte {start}) is not valid JSON: {error}. Mend or download it '
+                        'again.') from error
+    if not isinstance(record, dict):
+        raise DataError(f'{path}: record {index} (at byte {start}) is a {type(record).__name__}; every record must be '
+                        'an object {...}.')
+    return record
+
+
+class _Records(Sequence[Record]):
+    """What a survey sees of a file: its records, parsed as they are asked for."""
+
+    def __init__(self, path: Path, data: mmap.mmap | bytes, spans: np.ndarray):
+        self._parts = (path, data, spans)
+
+    def __len__(self) -> int:
+        return len(self._parts[2])
+
+    def __getitem__(self, index: int) -> Record:
+        if index >= len(self):
+            raise IndexError(index)
+        return _parse(*self._parts, index)
+
+
+def _build(path: Path, key: dict[str, Any], survey: Survey | None) -> _Stored:
+    data = _map(path)
+    spans = find_records(path, data)
+    digest = hashlib.blake2b(data, digest_size=8).hexdigest()
+    found = survey.run(_Records(path, data, spans)) if survey else {}
+    if _key(path, survey) != key:
+        raise DataError(f'{path}: changed while it was read. Wait until it is complete and start again.')
+    places, blobs = {}, b''
+    for name, value in found.items():
+        blob = json.dumps(value).encode()
+        places[name] = [len(blobs), len(blobs) + len(blob)]
+        blobs += blob
+    return _Stored({**key, 'count': len(spans), 'digest': digest, 'findings': places}, spans, blobs)
+
+
+def _read(place: Path, key: Mapping[str, Any]) -> _Stored | None:
+    """A stored index; None when there is none or it is of another file, format or survey."""
+    try:
+        data = _map(place)
+        if data[:len(_MAGIC)] != _MAGIC:
+            return None
+        header_end = len(_MAGIC) + 8 + int.from_bytes(data[len(_MAGIC):len(_MAGIC) + 8], 'little')
+        header = json.loads(data[len(_MAGIC) + 8:header_end])
+        if any(header.get(name) != value for name, value in key.items()):
+            return None
+        first = -(-header_end // _ALIGN) * _ALIGN
+        spans = np.frombuffer(data, np.int64, header['count'] * 2, first).reshape(-1, 2)
+        findings = memoryview(data)[first + spans.nbytes:]
+        whole = len(findings) == max((end for _, end in header['findings'].values()), default=0)
+        return _Stored(header, spans, findings) if whole else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # absent, cut short or not ours: build it again
+        return None
+
+
+def _store(path: Path, built: _Stored) -> None:
+    blob = json.dumps(built.header).encode()
+    head = _MAGIC + len(blob).to_bytes(8, 'little') + blob
+    content = b''.join((head, bytes(-len(head) % _ALIGN), built.spans.tobytes(), built.findings))
+    for place in (_beside(path), _in_cache(path)):
+        try:
+            _replace(place, content)
+            return
+        except OSError as error:
+            log.debug('no index at %s: %s', place, error)
+    log.warning('%s: its index can be stored neither beside it nor in %s; it is built at every start', path,
+                _in_cache(path))
+
+
+def _replace(place: Path, content: bytes) -> None:
+    if place != _beside(place) and not place.parent.exists():
+        place.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f'{place.name}.', suffix='.tmp', dir=place.parent)
+    try:
+        with open(handle, 'wb') as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, place)
+    except BaseException:
+        os.unlink(temporary)
+        raise

@@ -1,0 +1,186 @@
+"""One row of an instruction file: what it must have, what it becomes, and the survey of all rows.
+
+Training rows have `conversations`, test rows `text` and `answer`, `answers` or `answer_bbox`. Whatever else a row has
+travels to the scorer as context.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from coinkit.data.images import FileImage
+from coinkit.data.index import Record, Records, Survey
+from coinkit.errors import BadImage
+from coinkit.types import Turn
+
+ROLES = {'human': 'human', 'user': 'human', 'gpt': 'gpt', 'assistant': 'gpt'}
+IMAGE_TOKEN = '<image>'
+_IMAGE = re.compile(r'\s*<image>\s*')
+_READ = frozenset({'id', 'question_id', 'image', 'conversations', 'text', 'answer', 'answers'})
+MAX_PROBLEMS = 20  # listed; the others are counted
+
+
+class Row(NamedTuple):
+    id: str
+    images: tuple[str, ...]
+    turns: tuple[Turn, ...]
+    answers: tuple[str, ...]  # gold answers of a test row, the last gpt turn of a training row
+    meta: Mapping[str, Any]
+
+
+class WrongRow(ValueError):
+    """The row cannot be used; says why and what is wanted."""
+
+
+def row_id(record: Mapping[str, Any]) -> str:
+    """`question_id` or `id` as text; empty when there is none."""
+    given = record.get('question_id', record.get('id'))
+    return '' if given is None or isinstance(given, bool | dict | list) else str(given)
+
+
+def parse_row(record: Mapping[str, Any]) -> Row:
+    """A record's parts; raises WrongRow."""
+    name = row_id(record)
+    if not name:
+        raise WrongRow("has no 'id' or 'question_id'; every record needs one.")
+    images = _images(record.get('image'))
+    turns = _conversation(record['conversations']) if 'conversations' in record else _question(record)
+    answers = (turns[-1].text,) if turns[-1].role == 'gpt' else _answers(record)
+    if any(not answer.strip() for answer in answers):
+        raise WrongRow('has an empty answer.')
+    _check_image_tokens(turns, images)
+    turns = tuple(Turn(turn.role, _without_token(turn.text)) for turn in turns) if images else turns
+    return Row(name, images, turns, answers, _meta(record))
+
+
+def _images(given: Any) -> tuple[str, ...]:
+    images = (given,) if isinstance(given, str) else () if given is None else given
+    if not isinstance(images, list | tuple) or not all(isinstance(path, str) and path for path in images):
+        raise WrongRow(f"'image' is {given!r}; a path or a list of paths is wanted.")
+    return tuple(images)
+
+
+def _conversation(given: Any) -> tuple[Turn, ...]:
+    """Turns that take turns: human first, gpt last."""
+    if not isinstance(given, list) or not given:
+        raise WrongRow("'conversations' must be a list of {'from', 'value'} with at least one pair.")
+    turns = []
+    for turn in given:
+        role = ROLES.get(turn.get('from')) if isinstance(turn, dict) else None
+        if role is None or not isinstance(turn.get('value'), str):
+            raise WrongRow(f"'conversations' holds {turn!r}; {{'from': 'human' or 'gpt', 'value': text}} is wanted.")
+        if role != ('human', 'gpt')[len(turns) % 2]:
+            raise WrongRow(f"'conversations' has '{turn['from']}' at place {len(turns)}; human and gpt take turns, "
+                           'human first.')
+        turns.append(Turn(role, turn['value']))
+    if turns[-1].role != 'gpt':
+        raise WrongRow('has no answer: its last turn is not from gpt.')
+    return tuple(turns)
+
+
+def _question(record: Mapping[str, Any]) -> tuple[Turn, ...]:
+    if not isinstance(record.get('text'), str):
+        raise WrongRow("has neither 'conversations' (a training row) nor 'text' (a test row).")
+    return (Turn('human', record['text']),)
+
+
+def _answers(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """`answers`, `answer` or `answer_bbox`, whichever comes first; numbers as text, a box as `[x1,y1,x2,y2]`."""
+    for key in ('answers', 'answer', 'answer_bbox'):
+        given = record.get(key)
+        if given is None or given == []:
+            continue
+        many = given if isinstance(given, list) and key != 'answer_bbox' else [given]
+        return tuple(_text(key, item) for item in many)
+    raise WrongRow("has no answer: 'answer', 'answers' or 'answer_bbox' is wanted.")
+
+
+def _text(key: str, item: Any) -> str:
+    if isinstance(item, dict) and isinstance(item.get('answer'), str):  # VQA annotations: one object per annotator
+        return item['answer']
+    if isinstance(item, list) and key == 'answer_bbox':
+        return '[' + ','.join(map(str, item)) + ']'
+    if isinstance(item, str) or (isinstance(item, int | float) and not isinstance(item, bool)):
+        return str(item)
+    raise WrongRow(f"'{key}' holds {item!r}; text is wanted.")
+
+
+def _check_image_tokens(turns: Iterable[Turn], images: tuple[str, ...]) -> None:
+    tokens = sum(turn.text.count(IMAGE_TOKEN) for turn in turns)
+    if tokens and tokens != len(images):
+        raise WrongRow(f"has {tokens} {IMAGE_TOKEN} in its text and {len(images)} in 'image'; equal numbers wanted.")
+
+
+def _without_token(text: str) -> str:
+    """The text without image tokens: the backbone puts its own where its model wants them."""
+    return _IMAGE.sub('\n', text).strip() if IMAGE_TOKEN in text else text
+
+
+def _meta(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The scorer's context: the row's other fields, and for options how many there are and which is right."""
+    meta = {key: value for key, value in record.items() if key not in _READ}
+    choices, answer = record.get('choices'), record.get('answer')
+    if isinstance(choices, list):
+        meta.setdefault('num_choices', len(choices))
+        if isinstance(answer, str) and len(answer) == 1 and 0 <= ord(answer) - ord('A') < len(choices):
+            meta.setdefault('gold_index', ord(answer) - ord('A'))
+    return meta
+
+
+class _Ids:
+    """Finds ids that occur twice in eight bytes per record; equal hashes are suspects for the caller to compare."""
+
+    def __init__(self) -> None:
+        self._hashes = array('q')
+
+    def add(self, name: str) -> None:
+        self._hashes.append(hash(name))
+
+    def suspects(self) -> list[tuple[int, int]]:
+        """Pairs (first record, later record) of equal hashes."""
+        if not self._hashes:
+            return []
+        hashes = np.frombuffer(self._hashes, np.int64)
+        order = np.argsort(hashes, kind='stable')
+        again = hashes[order[1:]] == hashes[order[:-1]]
+        starts = np.maximum.accumulate(np.where(np.concatenate([[True], ~again]), np.arange(len(order)), 0))
+        return [(int(order[starts[i + 1]]), int(order[i + 1])) for i in np.flatnonzero(again)]
+
+
+def survey_rows(records: Records) -> dict[str, Any]:
+    """Split, image paths with the first record that uses each, and the first problems with their number."""
+    problems: list[tuple[int, str, str]] = []
+    images: dict[str, int] = {}
+    ids, split = _Ids(), 'test'
+    for i, record in enumerate(records):
+        split = 'train' if i == 0 and 'conversations' in record else split
+        ids.add(row_id(record) or f'\0{i}')  # a row without an id is a problem of its own
+        problem = _problem(record, images, i)
+        if problem:
+            problems.append((i, row_id(record), problem))
+    for first, later in ids.suspects():
+        name = row_id(records[later])
+        if name and name == row_id(records[first]):
+            problems.append((later, name, f'has the id of record {first}; ids must differ.'))
+    problems.sort()
+    return {'split': split, 'images': images, 'problems': {'count': len(problems), 'first': problems[:MAX_PROBLEMS]}}
+
+
+def _problem(record: Record, images: dict[str, int], index: int) -> str:
+    """What is wrong with the record, or nothing; notes its images."""
+    try:
+        for path in parse_row(record).images:
+            if path not in images:
+                FileImage(path)  # refuses a path that leads out of the image root
+                images[path] = index
+    except (WrongRow, BadImage) as error:
+        return str(error)
+    return ''
+
+
+SURVEY = Survey('instruction-rows/1', survey_rows)
