@@ -123,8 +123,6 @@ class DeepSpeed(DDP):
         if self.stage == 1:  # ranks must reduce the same list: stage 1 leaves out what has no gradient
             for parameter in self._parameters.values():
                 parameter.grad = torch.zeros_like(parameter)
-        if self.stage == 3:
-            self._shards.clear_grads()
 
     def forward(self, batch: Any) -> Any:
         self._engine.set_gradient_accumulation_boundary(False)  # `backward` knows; forward hooks must not guess

@@ -204,10 +204,6 @@ class PartitionedParameters(Shards):
     def flats(self) -> list[Tensor]:
         return self.zero.fp32_partitioned_groups_flat
 
-    def clear_grads(self) -> None:
-        """Forget the last step's gradients: stage 3 overwrites them only for parameters the next step touches."""
-        self.zero.grad_partitions_flat_buffer.zero_()
-
 
 def _batches(parameters: Mapping[str, nn.Parameter]) -> Iterable[list[str]]:
     """Names in batches of about GATHER_BYTES; the same on every rank."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import runpy
+from pathlib import Path
 
 import pytest
 
 from coinkit.engine.processes import Launch, choose_device
-from coinkit.engine.strategies import resolve
+from coinkit.engine.strategies import make_strategy, resolve
 from coinkit.engine.strategies.ddp import DDP
 from coinkit.engine.strategies.deep_speed import DeepSpeed
+from coinkit.engine.strategies.one_device import OneDevice
 from coinkit.errors import ConfigError
 
 LAUNCHER = {'RANK': '1', 'WORLD_SIZE': '2', 'LOCAL_RANK': '1', 'MASTER_ADDR': 'localhost', 'MASTER_PORT': '1'}
@@ -28,6 +31,21 @@ def test_auto_is_one_device_alone_and_ddp_under_a_launcher(monkeypatch):
     monkeypatch.setenv('WORLD_SIZE', '2')
     assert resolve({'type': 'auto'}) == {'type': 'DDP'}
     assert resolve({'type': 'DeepSpeed', 'stage': 3}) == {'type': 'DeepSpeed', 'stage': 3}
+
+
+def test_make_strategy_builds_from_the_registry():
+    assert type(make_strategy(device='cpu')) is OneDevice
+    strategy = make_strategy({'type': 'DeepSpeed', 'stage': 3, 'offload_params': True}, device='cpu')
+    assert (type(strategy), strategy.stage, strategy.device_choice) == (DeepSpeed, 3, 'cpu')
+
+
+@pytest.mark.parametrize('name, expected', [
+    ('one_device', {'type': 'OneDevice'}), ('ddp', {'type': 'DDP'}), ('zero1', {'type': 'DeepSpeed', 'stage': 1}),
+    ('zero2', {'type': 'DeepSpeed', 'stage': 2}), ('zero3', {'type': 'DeepSpeed', 'stage': 3})])
+def test_shipped_strategy_configs(name, expected):
+    path = Path(__file__).parents[3] / 'configs' / '_base_' / 'strategies' / f'{name}.py'
+    assert runpy.run_path(str(path))['strategy'] == expected
+    make_strategy(expected, device='cpu')
 
 
 @pytest.mark.parametrize('strategy', [DDP, DeepSpeed])

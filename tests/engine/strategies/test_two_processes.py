@@ -11,10 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-pytest.importorskip('deepspeed', reason='the extra coinkit[deepspeed] is not installed')
-
-from two_processes import NAMES  # noqa: E402
+from two_processes import NAMES
 
 SCRIPT = Path(__file__).with_name('two_processes.py')
 ROOT = Path(__file__).parents[3]

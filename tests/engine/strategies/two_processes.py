@@ -33,8 +33,8 @@ SETTINGS = {
     'zero2_small': lambda: DeepSpeed(stage=2, config=SMALL_BUCKETS, device='cpu', timeout_minutes=1),
     'zero3_small': lambda: DeepSpeed(stage=3, config=SMALL_BUCKETS, device='cpu', timeout_minutes=1),
     'zero2_offload': lambda: DeepSpeed(stage=2, offload_optimizer=True, device='cpu', timeout_minutes=1),
-    'zero3_offload': lambda: DeepSpeed(stage=3, offload_optimizer=True, offload_params=True, device='cpu',
-                                       timeout_minutes=1),
+    'zero3_offload': lambda: DeepSpeed(stage=3, offload_optimizer=True, offload_params=True, config=SMALL_BUCKETS,
+                                       device='cpu', timeout_minutes=1),
 }
 
 
