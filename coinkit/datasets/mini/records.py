@@ -1,6 +1,7 @@
 """Write a mini task as CoIN's data files: PNG pictures and a JSON array of training or test rows.
 
-What `InstructionJson` reads back are the same samples, so the file path of a real benchmark can be tried without its data.
+What `InstructionJson` reads back are the same samples, so that the way of a real benchmark's files can be tried without
+its data.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def to_record(sample: Sample, image: str) -> dict[str, Any]:
 
 
 def write_records(dataset: Mini, folder: Path, *, images: str = 'images') -> Path:
-    """Write `folder/{split}.json` and `folder/{images}/{split}/*.png`; returns the JSON file. Paths start at `folder`."""
+    """Write `folder/{split}.json` and its pictures under `folder/{images}`; returns the JSON file."""
     (folder / images / dataset.split).mkdir(parents=True, exist_ok=True)
     rows = []
     for index in range(len(dataset)):

@@ -1,0 +1,182 @@
+"""InstructionJson: the rows it takes, the samples they become, and every wrong row, file and folder named."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from coinkit.datasets.instructions import InstructionJson
+from coinkit.datasets.mini import Mini
+from coinkit.datasets.mini.records import write_records
+from coinkit.datasets.mini.tasks import TASKS
+from coinkit.errors import ConfigError, DataError
+from coinkit.types import Dataset, Turn
+
+TRAIN = {'id': 'tq_17', 'image': 'a/b.jpg', 'conversations': [
+    {'from': 'human', 'value': '<image>\nWhat is written on the sign?\nAnswer with one word.'},
+    {'from': 'gpt', 'value': 'exit'}]}
+TEST = {'question_id': 900, 'image': 'a/b.jpg', 'text': 'What brand?\nOne word.', 'answer': 'nokia'}
+
+
+def write(folder, rows, name='rows.json'):
+    (folder / name).write_text(json.dumps(rows))
+    return name
+
+
+def load(folder, *rows, **arguments):
+    return InstructionJson(write(folder, list(rows)), root=str(folder), **arguments)
+
+
+def test_a_training_row(tmp_path):
+    dataset = load(tmp_path, TRAIN, task='TextVQA', image_root='images')
+    sample = dataset[0]
+    assert isinstance(dataset, Dataset)
+    assert (sample.id, sample.task, sample.references, len(dataset)) == ('tq_17', 'TextVQA', (), 1)
+    assert sample.turns == (Turn('human', 'What is written on the sign?\nAnswer with one word.'), Turn('gpt', 'exit'))
+    assert sample.images[0].file == str(tmp_path / 'images/a/b.jpg')
+
+
+def test_a_test_row(tmp_path):
+    sample = load(tmp_path, {**TEST, 'category': 'brand'})[0]
+    assert (sample.id, sample.references, sample.meta) == ('900', ('nokia',), {'category': 'brand'})
+    assert sample.turns == (Turn('human', 'What brand?\nOne word.'),)
+
+
+def test_a_grounding_row(tmp_path):
+    sample = load(tmp_path, {'question_id': 5, 'image': 'x.jpg', 'text': 'box of: left bowl', 'size': [640, 480],
+                             'answer_bbox': '[0.10,0.25,0.55,0.80]', 'origin_answer_bbox': '[0.10,0.17,0.55,0.90]'})[0]
+    assert sample.references == ('[0.10,0.25,0.55,0.80]',)
+    assert sample.meta['size'] == [640, 480] and sample.meta['origin_answer_bbox'] == '[0.10,0.17,0.55,0.90]'
+
+
+@pytest.mark.parametrize(('row', 'references'), [
+    ({'answer': ['12.50', '12.5']}, ('12.50', '12.5')),
+    ({'answer': 3}, ('3',)),
+    ({'answers': ['a'] * 10}, ('a',) * 10),
+    ({'answers': [{'answer': 'a', 'answer_id': 1}, {'answer': 'b', 'answer_id': 2}]}, ('a', 'b')),
+    ({'answer_bbox': [0.1, 0.2, 0.3, 0.4]}, ('[0.1,0.2,0.3,0.4]',))])
+def test_forms_of_gold_answers(tmp_path, row, references):
+    assert load(tmp_path, {'question_id': 1, 'text': 'q', **row})[0].references == references
+
+
+def test_options_tell_their_number_and_the_gold_index(tmp_path):
+    sample = load(tmp_path, {**TEST, 'answer': 'C', 'choices': ['x', 'y', 'z', 'w']})[0]
+    assert (sample.meta['num_choices'], sample.meta['gold_index']) == (4, 2)
+
+
+def test_text_only_and_many_images(tmp_path):
+    dataset = load(tmp_path, {'id': 1, 'text': 'q', 'answer': 'a'},
+                   {'id': 2, 'image': ['a.png', 'b.png'], 'text': 'q', 'answer': 'a'})
+    assert [len(sample.images) for sample in dataset] == [0, 2]
+
+
+def test_all_pairs_of_a_conversation_and_the_roles_of_qwen(tmp_path):
+    turns = [{'from': 'user', 'value': 'q1 <image>'}, {'from': 'assistant', 'value': 'a1'},
+             {'from': 'user', 'value': 'q2'}, {'from': 'assistant', 'value': 'a2'}]
+    sample = load(tmp_path, {'id': 1, 'image': 'x.png', 'conversations': turns})[0]
+    assert [(t.role, t.text) for t in sample.turns] == [('human', 'q1'), ('gpt', 'a1'), ('human', 'q2'), ('gpt', 'a2')]
+
+
+def test_each_kind_of_row_can_be_read_as_the_other_split(tmp_path):
+    tested = load(tmp_path, TRAIN, split='test')[0]
+    assert (tested.turns[-1].role, tested.references) == ('human', ('exit',))
+    trained = load(tmp_path, TEST, split='train')[0]
+    assert (trained.turns[-1], trained.references) == (Turn('gpt', 'nokia'), ())
+
+
+def test_limit_and_fingerprint(tmp_path):
+    rows = [{**TEST, 'question_id': i} for i in range(5)]
+    assert len(load(tmp_path, *rows, limit=3)) == 3
+    assert len(load(tmp_path, *rows, limit=30)) == 5
+    with pytest.raises(IndexError, match='3 samples'):
+        load(tmp_path, *rows, limit=3)[3]
+    prints = {load(tmp_path, *rows).fingerprint, load(tmp_path, *rows, limit=3).fingerprint,
+              load(tmp_path, *rows, task='GQA').fingerprint, load(tmp_path, *rows[1:]).fingerprint}
+    assert len(prints) == 4
+    assert load(tmp_path, *rows).fingerprint == load(tmp_path, *rows).fingerprint
+
+
+def test_lines_are_read_like_an_array(tmp_path):
+    (tmp_path / 'rows.jsonl').write_text('\n'.join(json.dumps({**TEST, 'question_id': i}) for i in range(3)))
+    assert [s.id for s in InstructionJson('rows.jsonl', root=str(tmp_path))] == ['0', '1', '2']
+
+
+@pytest.mark.parametrize('kind', TASKS)
+@pytest.mark.parametrize('split', ['train', 'test'])
+def test_a_mini_task_written_as_files_reads_back_equal(tmp_path, kind, split):
+    mini = Mini(kind, split=split, size=4)
+    write_records(mini, tmp_path)
+    back = InstructionJson(f'{split}.json', root=str(tmp_path), task=mini.task)
+    assert back.split == split
+    for ours, theirs in zip(mini, back, strict=True):
+        assert (ours.id, ours.turns, ours.references) == (theirs.id, theirs.turns, theirs.references)
+        assert split == 'train' or dict(ours.meta) == dict(theirs.meta)
+        assert ours.images[0].load().tobytes() == theirs.images[0].load().tobytes()
+    assert InstructionJson.preflight(path=f'{split}.json', root=str(tmp_path)) == []
+
+
+@pytest.mark.parametrize(('row', 'message'), [
+    ({'text': 'q', 'answer': 'a'}, "no 'id' or 'question_id'"),
+    ({'id': 7, 'text': 'q'}, 'has no answer'),
+    ({'id': 7, 'text': 'q', 'answer': ' '}, 'empty answer'),
+    ({'id': 7, 'text': 'q', 'answer': None, 'answers': []}, 'has no answer'),
+    ({'id': 7, 'answer': 'a'}, "neither 'conversations'"),
+    ({'id': 7, 'text': 'q', 'answer': 'a', 'image': 5}, "'image' is 5"),
+    ({'id': 7, 'text': 'q', 'answer': 'a', 'image': '../x.png'}, 'leads out of the image root'),
+    ({'id': 7, 'text': '<image>\nq', 'answer': 'a'}, '1 <image> in its text and 0'),
+    ({'id': 7, 'conversations': []}, 'at least one pair'),
+    ({'id': 7, 'conversations': [{'from': 'human', 'value': 'q'}]}, 'has no answer'),
+    ({'id': 7, 'conversations': [{'from': 'gpt', 'value': 'a'}]}, 'take turns'),
+    ({'id': 7, 'conversations': [{'from': 'system', 'value': 'q'}]}, "'conversations' holds"),
+    ({'id': 7, 'conversations': [{'from': 'human', 'value': 'q'}, {'from': 'gpt', 'value': ''}]}, 'empty answer'),
+    ({'id': 900, 'text': 'q', 'answer': 'a'}, 'has the id of record 0')])
+def test_a_wrong_row_is_named_with_file_record_and_id(tmp_path, row, message):
+    name = write(tmp_path, [TEST, {**TEST, 'question_id': 'fine'}, row])
+    problems = InstructionJson.preflight(path=name, root=str(tmp_path), on_bad_image='skip')
+    assert len(problems) == 1
+    assert message in problems[0].message
+    assert problems[0].where.startswith(f'{tmp_path / name}: record 2')
+    assert 'id' not in row or f"(id '{row['id']}')" in problems[0].where
+    with pytest.raises(DataError, match='record 2'):
+        InstructionJson(name, root=str(tmp_path))
+
+
+def test_numbers_and_texts_as_ids_are_compared_as_text(tmp_path):
+    name = write(tmp_path, [{**TEST, 'question_id': 5}, {**TEST, 'question_id': '5'}])
+    [problem] = InstructionJson.preflight(path=name, root=str(tmp_path), on_bad_image='skip')
+    assert 'has the id of record 0' in problem.message
+
+
+def test_many_wrong_rows_are_counted_and_the_first_are_listed(tmp_path):
+    name = write(tmp_path, [{'id': i, 'text': 'q'} for i in range(500)])
+    problems = InstructionJson.preflight(path=name, root=str(tmp_path))
+    assert len(problems) == 21
+    assert '480 more records' in problems[-1].message
+
+
+def test_preflight_names_a_missing_file_folder_and_images(tmp_path):
+    root = str(tmp_path)
+    [problem] = InstructionJson.preflight(path='none.json', root=root)
+    assert 'no such file' in problem.message and 'data.root' in problem.cure
+    name = write(tmp_path, [{**TEST, 'question_id': i, 'image': f'a/{i % 4}.jpg'} for i in range(8)])
+    [problem] = InstructionJson.preflight(path=name, root=root, image_root='pictures')
+    assert "'" + str(tmp_path / 'pictures') + "' does not exist" in problem.message
+    (tmp_path / 'a').mkdir()
+    (tmp_path / 'a/0.jpg').write_bytes(b'x')
+    [problem] = InstructionJson.preflight(path=name, root=root)
+    assert '3 of 4 images' in problem.message and "'a/1.jpg' (record 1)" in problem.message
+    assert InstructionJson.preflight(path=name, root=root, on_bad_image='skip') == []
+
+
+def test_preflight_names_an_empty_and_a_broken_file(tmp_path):
+    assert 'holds no records' in str(InstructionJson.preflight(path=write(tmp_path, []), root=str(tmp_path))[0])
+    (tmp_path / 'cut.json').write_text('[{"id": 1')
+    assert 'cut short' in str(InstructionJson.preflight(path='cut.json', root=str(tmp_path))[0])
+
+
+def test_wrong_arguments_are_all_told_at_once(tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, TEST, split='val', on_bad_image='skp', limit=0)
+    assert len(caught.value.problems) == 3
+    assert "Did you mean 'skip'?" in str(caught.value)

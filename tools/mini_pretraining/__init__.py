@@ -1,0 +1,1 @@
+"""Pre-training of the mini backbones: the samples of a step, the architectures, the resumable loop."""
