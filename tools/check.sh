@@ -48,7 +48,8 @@ part() {  # part LABEL COMMAND...
 }
 
 part 'style (ruff)' ruff check .
-part 'tests' python -m pytest -n "$cores" --dist loadfile --ignore tests/bench --durations 10 ${select[@]+"${select[@]}"}
+part 'tests' python -m pytest -n "$cores" --dist loadfile --timeout 1200 --ignore tests/bench \
+    --durations 10 ${select[@]+"${select[@]}"}
 part 'ratios (tests/bench)' python -m pytest tests/bench ${select[@]+"${select[@]}"}  # alone: they measure time
 for tests in plugins/*/tests; do
     plugin="$(dirname "$tests")"
