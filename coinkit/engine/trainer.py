@@ -64,19 +64,17 @@ class PhaseTrainer:
     # --- the phase ----------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Train; leaves the plain model with its newest values, or raises with a checkpoint saved."""
+        """Train; leaves the plain model with its newest values, or raises (the strategy is then fit for teardown only)."""
         state = self.state
         self._prepare()
-        try:
-            start = self._resume()
-            self.bad_step = torch.full((), -1, device=state.strategy.device)
-            label = f'[{state.index + 1}/{len(state.stream)}] {state.task.name} · {state.phase.name}'
-            with state.reporter.bar(label, self.num_steps, unit='steps', done=start) as bar:
-                for step, batches in enumerate(self.loader.steps(start, self.num_steps), start):
-                    self._step(step, batches)
-                    bar.advance(1, **self._after(step + 1))
-        finally:
-            state.strategy.release()
+        start = self._resume()
+        self.bad_step = torch.full((), -1, device=state.strategy.device)
+        label = f'[{state.index + 1}/{len(state.stream)}] {state.task.name} · {state.phase.name}'
+        with state.reporter.bar(label, self.num_steps, unit='steps', done=start) as bar:
+            for step, batches in enumerate(self.loader.steps(start, self.num_steps), start):
+                self._step(step, batches)
+                bar.advance(1, **self._after(step + 1))
+        state.strategy.release()
         if self.policy.first:
             state.reporter.say(f'{state.task.name}: {self.policy.skipped} samples were skipped and {self.policy.stripped} '
                                f'trained without their picture. First: {self.policy.first[0]}')
@@ -132,6 +130,7 @@ class PhaseTrainer:
         state.step = step + 1
         if self.has['after_step']:
             state.hooks.call('coinkit_after_step', state=state)
+        self._take_notes()
         finite = torch.isfinite(norm) & torch.isfinite(self.totals['loss'])
         self.bad_step = torch.where((self.bad_step < 0) & ~finite, step + 1, self.bad_step)
 
@@ -151,6 +150,12 @@ class PhaseTrainer:
                 total = total + value / share
                 self._total(f'{plugin}.{name}', value / share)
         return total
+
+    def _take_notes(self) -> None:
+        """What hooks noted in this step; every rank has a value, so each gives its share of the mean."""
+        for name, value in self.state.notes.items():
+            self._total(name, value / self.state.strategy.world_size)
+        self.state.notes.clear()
 
     def _total(self, name: str, value: Tensor) -> None:
         value = value.detach().float()
