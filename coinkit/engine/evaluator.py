@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,18 @@ class Evaluator:
             PartialAnswers(self.run.predictions(name, self.state.stream[j])).remove(
                 only_on=self.state.strategy.is_main)
             self._publish(stage, record)
+
+    def catch_up(self) -> None:
+        """What a kill right after a cell's ledger line left undone: the matrix lacks it, its partial answers remain."""
+        for name, task in {(record['stage'], record['task']) for record in self.ledger.all('cell_scored')}:
+            task = next(each for each in self.state.stream if each.name == task)
+            PartialAnswers(self.run.predictions(name, task)).remove(only_on=self.state.strategy.is_main)
+        if self.ledger.last('cell_scored') is not None:
+            self.write_matrix()
+
+    def write_matrix(self) -> None:
+        if self.state.strategy.is_main:
+            atomic.write_json(self.run.matrix, matrix(self.ledger, self.state.stream).to_json())
 
     # --- one cell -----------------------------------------------------------------------------------------------
 
@@ -173,7 +186,9 @@ class Evaluator:
             bar.advance(len(answers) * state.strategy.world_size)
             self.interrupt.check(f'the answers so far are in {self.run.path}')
 
-        generation.generate(state.backbone, requests, plan=mine, on_batch=on_batch, workers=state.config.data.workers)
+        with state.bank.fixed() if state.bank is not None else nullcontext():  # weights are cast and joined once
+            generation.generate(state.backbone, requests, plan=mine, on_batch=on_batch,
+                                workers=state.config.data.workers)
         if policy.first:
             state.reporter.say(f'{task.name}: {policy.skipped} pictures could not be used, their answers count as wrong; '
                                f'{policy.stripped} questions were asked without theirs. First: {policy.first[0]}')
@@ -189,7 +204,8 @@ class Evaluator:
     # --- scores -------------------------------------------------------------------------------------------------
 
     def _score(self, path, task: Task, name: str, signature: str) -> dict[str, Any]:
-        predictions = [Prediction.from_json(json.loads(line)) for line in path.read_text(encoding='utf-8').splitlines()]
+        lines = path.read_bytes().splitlines()  # as bytes: text also splits at U+0085 and U+2028, which answers may hold
+        predictions = [Prediction.from_json(json.loads(line)) for line in lines]
         score = METRICS.build(dict(task.metric)).score(predictions)
         return {'stage': name, 'task': task.name, 'score': score.value, 'count': len(predictions),
                 'metric': task.metric['type'], 'counts': dict(score.counts), 'details': dict(score.details),
@@ -197,8 +213,7 @@ class Evaluator:
 
     def _publish(self, stage: int, record: dict[str, Any]) -> None:
         """matrix.json, the log, the hooks and the console."""
-        if self.state.strategy.is_main:
-            atomic.write_json(self.run.matrix, matrix(self.ledger, self.state.stream).to_json())
+        self.write_matrix()
         self.log.score(stage, record['task'], record['score'])
         cell = Cell(stage, record['task'], record['score'], record['count'], record['metric'])
         self.state.hooks.call('coinkit_cell_scored', state=self.state, cell=cell)
@@ -218,5 +233,5 @@ def matrix(ledger: Ledger, stream: Sequence[Task]) -> ScoreMatrix:
     newest = {record['task']: record for record in cells.values()}
     return ScoreMatrix(tuple(task.name for task in stream), tuple(row(name) for name in names[1:]),
                        zero if any(score is not None for score in zero) else None,
-                       {task: record['metric'] for task, record in newest.items()},
-                       {task: record['count'] for task, record in newest.items()})
+                       {task.name: newest[task.name]['metric'] for task in stream if task.name in newest},
+                       {task.name: newest[task.name]['count'] for task in stream if task.name in newest})

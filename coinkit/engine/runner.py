@@ -6,7 +6,6 @@ from the newest checkpoint of the stage under way; what it then computes are the
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from coinkit import atomic
@@ -22,6 +21,7 @@ from coinkit.engine.progress import Reporter
 from coinkit.engine.run_dir import RunDir
 from coinkit.engine.schedule import PhaseSchedule
 from coinkit.engine.state import RunState
+from coinkit.engine.trained import Trained
 from coinkit.engine.trainer import PhaseTrainer
 from coinkit.errors import RunError
 from coinkit.types import Phase
@@ -59,6 +59,7 @@ class Runner:
                 self._init_from(self.config.init_from)
             self._finish_stage(ZERO)
         self._clean()
+        self.evaluator.catch_up()
 
     def _zero_shot(self) -> None:
         wanted = self.config.evaluation.zero_shot or builder.evaluates(self.state) == 'none'
@@ -114,20 +115,23 @@ class Runner:
             return
         checkpoints = Checkpoints(state, self.ledger, every_steps=self.config.checkpoint.every_steps,
                                   every_minutes=self.config.checkpoint.every_minutes)
+        trained = Trained(state)
         finished = checkpoints.finished_phase()
         first = checkpoints.load_phase(finished)['phase_index'] if finished else 0
         for phase_index in range(first, len(phases)):
-            self._train_phase(phases[phase_index], phase_index, checkpoints)
-        state.phase = Phase('end')
+            self._train_phase(phases[phase_index], phase_index, checkpoints, trained)
+        trained.restore()
+        state.phase, state.step = Phase('end'), 0
         state.seed('end_task')
         state.hooks.call('coinkit_end_task', state=state)
         self._finish_stage(name)
         checkpoints.clear()
 
-    def _train_phase(self, phase: Phase, phase_index: int, checkpoints: Checkpoints) -> None:
+    def _train_phase(self, phase: Phase, phase_index: int, checkpoints: Checkpoints, trained: Trained) -> None:
         state = self.state
         state.phase, state.step = phase, 0
-        self._choose_trained(phase)
+        trained.choose(phase.trains)
+        builder.raise_precision(state)
         mix = Mix(phase.samples if phase.samples is not None else state.train_samples())
         state.seed(phase.name, 'mix_samples')
         state.hooks.call('coinkit_mix_samples', state=state, mix=mix)
@@ -136,22 +140,6 @@ class Runner:
                                interrupt=self.interrupt)
         trainer.run()
         checkpoints.save_phase(phase_index, trainer.num_steps, trainer.policy.report())
-
-    def _choose_trained(self, phase: Phase) -> None:
-        """A phase that names what it trains: blocks of the bank become the active ones, modules train by their prefix."""
-        if not phase.trains:
-            return
-        state = self.state
-        blocks = [name for name in phase.trains if state.bank is not None and name in state.bank.blocks]
-        prefixes = [name for name in phase.trains if name not in blocks]
-        if blocks:
-            state.bank.set_active(blocks)
-        of_bank = set(state.bank.trainable_parameters()) if state.bank is not None else set()
-        pattern = re.compile('|'.join(re.escape(prefix) + r'(\.|$)' for prefix in prefixes) or r'(?!)')
-        for name, parameter in state.backbone.model.named_parameters():
-            if name in state.trained or parameter.requires_grad:
-                parameter.requires_grad_(name in of_bank or bool(pattern.match(name)))
-        builder.raise_precision(state)
 
     def _finish_stage(self, name: str) -> None:
         """Write the stage's adapter and plug-in state, then say so in the ledger."""
@@ -184,9 +172,12 @@ class Runner:
     def evaluate(self, stage: int, tasks: list[int]) -> None:
         """Fill the missing cells of one finished stage (tools/test.py)."""
         name = RunDir.stage_name(stage, self.state.stream)
-        self._restore(name)
-        self.evaluator.stage(stage, tasks)
-        self.log.close()
+        try:
+            self.evaluator.catch_up()
+            self._restore(name)
+            self.evaluator.stage(stage, tasks)
+        finally:
+            self.log.close()
 
     def _init_from(self, source: str) -> None:
         from coinkit.engine.init_from import load_init
