@@ -27,8 +27,9 @@ class PartialAnswers:
         """Answers of every whole line that belongs to this cell."""
         found: dict[int, str] = {}
         for file in self._files():
-            for line in file.read_text(encoding='utf-8').splitlines(keepends=True):
-                if not line.endswith('\n'):
+            # as bytes: text also splits at U+0085 and U+2028, which answers may hold
+            for line in file.read_bytes().splitlines(keepends=True):
+                if not line.endswith(b'\n'):
                     continue  # torn by a kill
                 record = json.loads(line)
                 if record['signature'] == self.signature:
