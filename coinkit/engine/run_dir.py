@@ -10,12 +10,15 @@ import fcntl
 import os
 import time
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 
 from coinkit import atomic
 from coinkit.engine.ledger import Ledger
 from coinkit.errors import ConfigError, Problem, RunError, unknown
 from coinkit.types import Task
+
+LOCK = '.lock'
 
 
 class RunDir:
@@ -51,31 +54,55 @@ class RunDir:
     def predictions(self, stage_name: str, task: Task) -> Path:
         return self.path / 'predictions' / stage_name / f'{task.slug}.jsonl'
 
+    def is_foreign(self) -> bool:
+        """Files and no ledger. A process killed before its first ledger line leaves a lock and nothing else."""
+        entries = {entry.name for entry in self.path.iterdir()} if self.path.is_dir() else set()
+        return not self.ledger.exists() and bool(entries - {LOCK})
+
     def check_usable(self) -> list[Problem]:
         """A foreign or unwritable directory, as problems."""
         where = str(self.path)
         if self.path.exists() and not self.path.is_dir():
             return [Problem(where, 'the work directory is a file.', 'Choose another with --work-dir.')]
-        if self.path.exists() and any(self.path.iterdir()) and not self.ledger.exists():
+        if self.is_foreign():
             return [Problem(where, 'the directory is not empty and holds no coinkit run (no ledger.jsonl).',
                             'Choose another with --work-dir.')]
         parent = next(p for p in (self.path, *self.path.resolve().parents) if p.exists())
-        if not os.access(parent, os.W_OK):
-            return [Problem(where, f'cannot be written: no permission in {parent}.', 'Choose another with --work-dir.')]
+        if not parent.is_dir() or not os.access(parent, os.W_OK):
+            why = f'no permission in {parent}' if parent.is_dir() else f'{parent} is a file'
+            return [Problem(where, f'cannot be written: {why}.', 'Choose another with --work-dir.')]
         return []
 
     def move_aside(self) -> Path | None:
-        """For --fresh: keep what was earned under another name."""
+        """For --fresh: keep what was earned under another name. Only coinkit's own, and not while it is being written."""
         if not self.path.exists() or not any(self.path.iterdir()):
             return None
-        aside = self.path.with_name(f'{self.path.name}.old-{time.strftime("%Y%m%d-%H%M%S")}')
+        runs = [RunDir(file.parent) for depth in ('', '*/', '*/*/') for file in self.path.glob(f'{depth}ledger.jsonl')]
+        if not runs and self.is_foreign():
+            raise ConfigError(self.check_usable())
+        try:
+            for run in runs:
+                run.lock()
+            return self._rename_aside()
+        finally:
+            for run in runs:
+                run.unlock()
+
+    def _rename_aside(self) -> Path:
+        name = f'{self.path.name}.old-{time.strftime("%Y%m%d-%H%M%S")}'
+        names = (name, *(f'{name}-{number}' for number in count(2)))
+        aside = next(path for path in map(self.path.with_name, names) if not path.exists())
         os.rename(self.path, aside)
         return aside
 
     def lock(self) -> None:
         """Claim the directory for this process; the system releases the lock when the process ends, however it ends."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = os.open(self.path / '.lock', os.O_CREAT | os.O_RDWR)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self.path / LOCK, os.O_CREAT | os.O_RDWR)
+        except OSError as error:
+            raise ConfigError(Problem(str(self.path), f'cannot be written: {error.strerror}.',
+                                      'Choose another with --work-dir.')) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -96,6 +123,9 @@ class RunDir:
             atomic.sweep(folder)
 
     def open_ledger(self, *, writable: bool = True) -> Ledger:
+        if writable and not self.ledger.exists():
+            self.ledger.touch()  # from here on the directory is known as a run
+            atomic.sync_folder(self.path)
         return Ledger(self.ledger, writable=writable)
 
 
