@@ -113,7 +113,7 @@ def _print_sizes(console: Console, state: RunState) -> None:
     if estimate is not None:
         arguments = {key: state.config.backbone[key] for key in ('checkpoint', 'dtype') if key in state.config.backbone}
         schedule = state.config.schedule
-        found = estimate(training=True, trainable_parameters=trained, batch_size=schedule.micro_batch_size,
+        found = estimate(training=True, trainable_parameters=trained, micro_batch_size=schedule.micro_batch_size,
                          gradient_checkpointing=schedule.gradient_checkpointing, **arguments)
         parts = ', '.join(f'{name} {size / GIB:.1f}' for name, size in found.items() if name != 'total')
         console.print(f'memory per process, about: {found["total"] / GIB:.1f} GiB ({parts})')
