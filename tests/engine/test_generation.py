@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -210,3 +211,15 @@ def test_plan_is_longest_first_within_the_budget():
 
 def test_default_budget_on_a_cpu_is_a_constant(tiny, mini):
     assert default_token_budget(tiny) == default_token_budget(mini) == generation.CPU_TOKEN_BUDGET
+
+
+def test_default_budget_on_a_gpu_follows_the_free_memory(monkeypatch):
+    """Of a 7B model's 62 GB, half is used at about 0.8 MB a prompt token."""
+    text = SimpleNamespace(hidden_size=4096, num_hidden_layers=32, num_key_value_heads=32, num_attention_heads=32,
+                           intermediate_size=11008)
+    config = SimpleNamespace(get_text_config=lambda: text)
+    gpu = SimpleNamespace(device=torch.device('cuda'), model=SimpleNamespace(config=config))
+    monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda device: (62 * 10**9, 80 * 10**9))
+    assert 30_000 < default_token_budget(gpu) < 45_000
+    monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda device: (10**6, 80 * 10**9))
+    assert default_token_budget(gpu) == generation.CPU_TOKEN_BUDGET
