@@ -21,7 +21,7 @@ compiler="${CXX:-}"
 for name in c++ g++ clang++; do
     [ -n "$compiler" ] || compiler="$(command -v "$name")"
 done
-if ! command -v "${compiler:-none}" >/dev/null; then
+if ! command -v "${compiler%% *}" >/dev/null; then
     printf 'check: a C++ compiler is needed (DeepSpeed compiles its CPU optimizer at first use) and none is on PATH.\n' >&2
     printf 'Install one (apt install g++; xcode-select --install), or name it with CXX=...\n' >&2
     exit 1
