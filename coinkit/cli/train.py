@@ -23,6 +23,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--no-plugin', metavar='NAME', action='append', default=[], help='disable a plug-in')
     parser.add_argument('--cfg-options', metavar='k=v', nargs='+', default=[],
                         help='change keys of the config, e.g. schedule.lr=1e-4 methods.0.rank=64')
+    parser.add_argument('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)  # the deepspeed launcher adds it
 
 
 def read_config(args: argparse.Namespace):
