@@ -104,7 +104,7 @@ def test_scienceqa_names_the_winner_among_its_options():
 
 
 def test_gqa_asks_for_what_is_and_what_is_not_there():
-    there = [sample.turns[1].text for sample in Mini('gqa', size=400) if 'is there' in sample.turns[0].text]
+    there = [sample.turns[1].text for sample in Mini('gqa', size=600) if 'is there' in sample.turns[0].text]
     assert len(there) > 50
     assert 0.35 < there.count('no') / len(there) < 0.65
 

@@ -26,18 +26,18 @@ EVALUATION_BATCH = 100
 
 @dataclass(frozen=True)
 class Texts:
-    """Pictures (samples, height, width, 3) uint8 with the human turn and the right answers of each."""
+    """Pictures (samples, height, width, 3) uint8 with the human turn and the answer of each."""
 
     pixels: np.ndarray
     human: list[str]
-    answers: list[tuple[str, ...]]
+    answers: list[str]
 
 
 def draw(seeds: list[str], mix: Mapping[str, float]) -> Texts:
     """One sample per seed."""
     drawn = [draw_sentence(Random(seed), mix) for seed in seeds]
     pixels = np.stack([np.asarray(sample.image) for sample, _, _ in drawn])
-    return Texts(pixels, [human for _, human, _ in drawn], [answers for _, _, answers in drawn])
+    return Texts(pixels, [human for _, human, _ in drawn], [answer for _, _, answer in drawn])
 
 
 class Stream:
@@ -73,7 +73,7 @@ class Stream:
 
 
 class HeldOut:
-    """Accuracy of whole sentences on pictures of other seeds: exact match with a right one, boxes by IoU > 0.5."""
+    """Accuracy of whole sentences on pictures of other seeds: exact match, boxes by IoU > 0.5."""
 
     def __init__(self, samples_per_kind: int):
         self.count = samples_per_kind
@@ -87,7 +87,7 @@ class HeldOut:
             rows = range(first, min(first + EVALUATION_BATCH, self.count))
             texts = draw([f'pretrain-held-out/{kind}/{row}' for row in rows], {kind: 1.0})
             said = model.answer(texts.pixels, texts.human)
-            right += sum(any(is_right(a, gold) for gold in golds) for a, golds in zip(said, texts.answers, strict=True))
+            right += sum(is_right(a, b) for a, b in zip(said, texts.answers, strict=True))
         return 100 * right / self.count
 
 

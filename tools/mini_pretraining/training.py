@@ -46,8 +46,7 @@ class Trainer:
         self._started = self._started or time.monotonic()
         for group in self.optimizer.param_groups:
             group['lr'] = self.rate()
-        loss = self.model.backward(batch.pixels, batch.human, [answers[0] for answers in batch.answers],
-                                   chunk=CHUNK[self.model.device.type])
+        loss = self.model.backward(batch.pixels, batch.human, batch.answers, chunk=CHUNK[self.model.device.type])
         torch.nn.utils.clip_grad_norm_(self.model.trainable().values(), GRADIENT_NORM)
         self.optimizer.step()
         self.optimizer.zero_grad()

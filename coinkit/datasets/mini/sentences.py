@@ -21,14 +21,13 @@ SENTENCE_LINES = (
     'answer in a full sentence.', 'reply with a sentence.', 'use a whole sentence.', 'describe it in a sentence.',
     'say it in your own words.', 'write a short sentence.', 'tell me what it shows.', 'respond in plain words.')
 
-_FORMS: dict[str, tuple[str, str]] = {
-    'textvqa': ('the sign says {}.', '{} is written there.'), 'imagenet': ('this is a {}.', '{} is the shape of it.'),
-    'vqav2': ('i count {} of them.', '{} of them are there.'), 'vizwiz': ('it looks {}.', '{} is its color.'),
-    'grounding': ('it is at {} in the image.', '{} is where it is.'), 'gqa': ('it is {} in color.', '{} is its color.'),
-    'title': ('the title is {}.', '{} is the title.'), 'author': ('the author is {}.', '{} is the author.'),
-    'genre': ('the genre is {}.', '{} is the genre.')}
+_SENTENCES = {
+    CAPTION: '{}', 'textvqa': 'the sign says {}.', 'imagenet': 'this is a {}.', 'gqa': 'it is {} in color.',
+    'vizwiz': 'it looks {}.', 'grounding': 'it is at {} in the image.', 'vqav2': 'i count {} of them.',
+    'title': 'the title is {}.', 'author': 'the author is {}.', 'genre': 'the genre is {}.'}
 _FIELDS = {'what is the title of this book?': 'title', 'who wrote this book?': 'author',
            'what is the genre of this book?': 'genre'}
+_WORDS = {'yes': 'yes , that is so.', 'no': 'no , that is not so.', 'unanswerable': 'the image is not clear.'}
 
 
 def caption(rng: Random) -> Drawn:
@@ -49,19 +48,13 @@ def caption(rng: Random) -> Drawn:
     return Drawn(image, 'describe', text)
 
 
-def sentences(kind: str, drawn: Drawn) -> tuple[str, ...]:
-    """Every way to say the answer as a whole sentence; the answer comes last in one and first in another."""
-    answer = drawn.answer
-    if kind == CAPTION:
-        return (answer,)
-    if kind == 'scienceqa':
-        named = drawn.meta['choices'][drawn.meta['gold_index']]
-        return (f'the {named} , option {answer}.',)  # the letter first is not learnt: the object must be found before
-    if answer in ('yes', 'no'):
-        return (f"{answer} , that is {'so' if answer == 'yes' else 'not so'}.",)
-    if answer == 'unanswerable':
-        return ('the image is not clear.',)
-    return tuple(form.format(answer) for form in _FORMS[_FIELDS.get(drawn.question, kind)])
+def sentence(kind: str, drawn: Drawn) -> str:
+    """The answer as a whole sentence."""
+    if kind == 'scienceqa':  # the letter first is not learnt: the object must be found before
+        return f"the {drawn.meta['choices'][drawn.meta['gold_index']]} , option {drawn.answer}."
+    if drawn.answer in _WORDS:
+        return _WORDS[drawn.answer]
+    return _SENTENCES[_FIELDS.get(drawn.question, kind)].format(drawn.answer)
 
 
 def ask(kind: str, drawn: Drawn, rng: Random) -> str:
@@ -75,10 +68,8 @@ def ask(kind: str, drawn: Drawn, rng: Random) -> str:
     return instruct(kind, drawn.question, rng.choice(STYLES), rng)
 
 
-def draw_sentence(rng: Random, mix: Mapping[str, float]) -> tuple[Drawn, str, tuple[str, ...]]:
-    """One pre-training sample: the picture with its facts, the human turn, every right answer in random order."""
+def draw_sentence(rng: Random, mix: Mapping[str, float]) -> tuple[Drawn, str, str]:
+    """One pre-training sample of a kind drawn by its weight in `mix`: picture with its facts, human turn, sentence."""
     kind = rng.choices(list(mix), list(mix.values()))[0]
     drawn = (caption if kind == CAPTION else TASKS[kind])(rng)
-    human, answers = ask(kind, drawn, rng), list(sentences(kind, drawn))
-    rng.shuffle(answers)
-    return drawn, human, tuple(answers)
+    return drawn, ask(kind, drawn, rng), sentence(kind, drawn)

@@ -84,7 +84,7 @@ def gqa(rng: Random) -> Drawn:
     meta = {'is_balanced': True}
     if rng.random() < .5:
         return Drawn(image, f'is the {a.name} left of the {b.name}?', 'yes' if a.x < b.x else 'no', meta)
-    if a.shape != b.shape and rng.random() < .6:
+    if a.shape != b.shape and rng.random() < .8:
         return Drawn(image, f'what color is the {b.shape}?', b.colour, meta)
     if rng.random() < .5:
         return Drawn(image, f'is there a {b.name}?', 'yes', meta)
