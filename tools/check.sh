@@ -52,6 +52,7 @@ part 'tests' python -m pytest -n "$cores" --dist loadfile --timeout 1200 --ignor
     --durations 10 ${select[@]+"${select[@]}"}
 part 'ratios (tests/bench)' python -m pytest tests/bench ${select[@]+"${select[@]}"}  # alone: they measure time
 for tests in plugins/*/tests; do
+    [ -d "$tests" ] || continue
     plugin="$(dirname "$tests")"
     part "plug-in ${plugin#plugins/}" env PYTHONPATH="$PWD/$plugin" python -m pytest "$tests" -c "$plugin/pyproject.toml" \
         --rootdir "$plugin" ${select[@]+"${select[@]}"}
