@@ -10,7 +10,7 @@ import fcntl
 import os
 import time
 from collections.abc import Sequence
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 
 from coinkit import atomic
@@ -90,7 +90,7 @@ class RunDir:
 
     def _rename_aside(self) -> Path:
         name = f'{self.path.name}.old-{time.strftime("%Y%m%d-%H%M%S")}'
-        names = (name, *(f'{name}-{number}' for number in count(2)))
+        names = chain([name], (f'{name}-{number}' for number in count(2)))
         aside = next(path for path in map(self.path.with_name, names) if not path.exists())
         os.rename(self.path, aside)
         return aside
