@@ -66,6 +66,8 @@ class Llava(Backbone):
     def _build(self, attn: str, device: str, init_seed: int | None, key_mapping: Mapping[str, str] | None):
         place = torch.device(('cuda' if torch.cuda.is_available() else 'cpu') if device == 'auto' else device)
         chosen = dict(dtype=self.dtype, attn=choose_attention(attn, place, self.dtype), device=place)
+        if place.type == 'meta':
+            return llava_checkpoint.shapes_only(self.folder, dtype=self.dtype).eval().requires_grad_(False)
         if init_seed is None:
             model = llava_checkpoint.load_model(self.folder, key_mapping=key_mapping, **chosen)
         else:

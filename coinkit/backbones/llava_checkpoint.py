@@ -18,6 +18,7 @@ from coinkit.errors import CoinkitError, ConfigError, Problem
 if TYPE_CHECKING:
     from transformers import LlavaConfig, LlavaForConditionalGeneration
 
+SMALL = 2**30  # bytes: what loads in a moment needs no progress bar
 WHERE = 'backbone.checkpoint'
 MINI = Path(__file__).parent / 'mini' / 'llava'
 CURE = ('Get llava-hf/llava-1.5-7b-hf (or -13b-hf), the hub-format copy of liuhaotian/llava-v1.5-7b (-13b), which is '
@@ -107,6 +108,9 @@ def load_model(folder: Path, *, dtype: torch.dtype, attn: str, device: torch.dev
     from transformers.utils import logging as transformers_logging
     level = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # its load report becomes our error
+    bar = transformers_logging.is_progress_bar_enabled()
+    if sum(file.stat().st_size for file in folder.glob('*.safetensors')) < SMALL:
+        transformers_logging.disable_progress_bar()
     try:
         model, info = LlavaForConditionalGeneration.from_pretrained(
             str(folder), dtype=dtype, attn_implementation=attn, key_mapping=dict(key_mapping or {}) or None,
@@ -117,6 +121,8 @@ def load_model(folder: Path, *, dtype: torch.dtype, attn: str, device: torch.dev
         raise CoinkitError(f"{WHERE}: '{folder}' cannot be read: {error}") from error
     finally:
         transformers_logging.set_verbosity(level)
+        if bar:
+            transformers_logging.enable_progress_bar()
     if problems := _tensor_problems(folder, info):
         raise ConfigError(problems)
     return model.to(device)
@@ -148,6 +154,13 @@ def random_model(config: LlavaConfig, *, dtype: torch.dtype, attn: str, device: 
         torch.manual_seed(seed)
         model = LlavaForConditionalGeneration._from_config(config, dtype=dtype, attn_implementation=attn)
     return model.to(device).eval()
+
+
+def shapes_only(folder: Path, *, dtype: torch.dtype) -> LlavaForConditionalGeneration:
+    """The model on the meta device, without reading a weight: for plans."""
+    from transformers import LlavaForConditionalGeneration
+    with torch.device('meta'):
+        return LlavaForConditionalGeneration(read_config(folder)).to(dtype)
 
 
 def kv_bytes_per_token(config: LlavaConfig, *, bytes_per_value: int = 2) -> int:

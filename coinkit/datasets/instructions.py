@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from coinkit.datasets.instruction_rows import SURVEY, parse_row
 from coinkit.errors import ConfigError, DataError, Problem, unknown
 from coinkit.types import Sample, Turn
 
-CURE_FILE = 'Set data.root to the folder that holds it, or download it (tools/prepare_data.py says from where).'
 EXAMPLES = 3  # missing images named in a problem
 
 
@@ -27,10 +27,13 @@ class InstructionJson:
     `path` and `image_root` are relative to `root` (the config's `data.root`); image paths in the rows are relative to
     `image_root` (default: `root`). `split` is inferred from the rows: conversations train, questions test. Test samples
     carry their gold answers in `references` and the row's other fields in `meta`. The loader applies `on_bad_image`.
+    `source` says where the file comes from and `image_sources` which folders under `image_root` it needs and where each
+    comes from: for the list of what is missing.
     """
 
     def __init__(self, path: str, *, image_root: str | None = None, task: str = '', root: str = '',
-                 split: str | None = None, on_bad_image: str = 'error', limit: int | None = None):
+                 split: str | None = None, on_bad_image: str = 'error', limit: int | None = None, source: str = '',
+                 image_sources: Mapping[str, str] | None = None):
         problems = _wrong_arguments(split, on_bad_image, limit)
         if problems:
             raise ConfigError(problems)
@@ -45,12 +48,16 @@ class InstructionJson:
 
     @classmethod
     def preflight(cls, *, path: str, image_root: str | None = None, root: str = '', split: str | None = None,
-                  on_bad_image: str = 'error', limit: int | None = None, **_: Any) -> list[Problem]:
+                  on_bad_image: str = 'error', limit: int | None = None, source: str = '',
+                  image_sources: Mapping[str, str] | None = None, **_: Any) -> list[Problem]:
         """All that is wrong with the arguments, the file, its records and its images; builds the index."""
         problems = _wrong_arguments(split, on_bad_image, limit)
         file = Path(root) / path
+        problems += _missing_folders(Path(root) / (image_root or ''), image_sources or {})
         if not file.is_file():
-            return [*problems, Problem(str(file), 'there is no such file.', CURE_FILE)]
+            where = f' Get it from {source}.' if source else ''
+            return [*problems, Problem(str(file), f'there is no such file.{where}',
+                                       'Put it there, or set data.root to the folder that holds it.')]
         try:
             index = open_index(file, survey=SURVEY)
         except DataError as error:
@@ -88,6 +95,12 @@ def _wrong_arguments(split: str | None, on_bad_image: str, limit: int | None) ->
     if limit is not None and (not isinstance(limit, int) or limit < 1):
         problems.append(Problem('InstructionJson: limit', f'{limit!r} given, a whole number from 1 or None wanted.'))
     return problems
+
+
+def _missing_folders(images: Path, sources: Mapping[str, str]) -> list[Problem]:
+    return [Problem(str(images / folder), f'there is no such image folder. Get it from {source}.',
+                    'Unpack it there, or set data.root.')
+            for folder, source in sources.items() if not (images / folder).is_dir()]
 
 
 def _wrong_rows(file: Path, index: RecordIndex) -> list[Problem]:

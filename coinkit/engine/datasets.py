@@ -55,4 +55,4 @@ class StreamDatasets:
                 arguments = self.arguments(index, split)
                 check = getattr(DATASETS.get(arguments.pop('type')), 'preflight', None)
                 problems += check(**arguments) if check is not None else []
-        return problems
+        return list(dict.fromkeys(problems))  # train and test of a task share image folders

@@ -5,6 +5,7 @@ The model is built on the meta device, where tensors have a shape and no content
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from coinkit.registry import BACKBONES
 from coinkit.types import Phase
 
 GIB = 2**30
+PIPE_WIDTH = 140  # columns where there is no terminal to ask
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class PlannedPhase:
 
 def show_plan(config: RunConfig, folder: Path) -> int:
     """Print the plan; exit status 0 when the run could start, 2 when something is missing."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
     names = [name for name, _ in variants(config)]
     console.print(f'config {config.name} -> {folder}' + (f' ({", ".join(names)})' if names != [''] else ''))
     missing = _missing(config, folder)
@@ -94,7 +96,8 @@ def plan_phases(state: RunState) -> list[PlannedPhase]:
 def _phase_table(rows: list[PlannedPhase]) -> Table:
     table = Table(title='training')
     for column in ('stage', 'phase', 'samples', 'steps', 'global batch', 'micro batch', 'lr', 'schedule'):
-        table.add_column(column, justify='left' if column in ('stage', 'phase', 'schedule') else 'right')
+        table.add_column(column, justify='left' if column in ('stage', 'phase', 'schedule') else 'right',
+                         no_wrap=column in ('stage', 'phase'))
     for row in rows:
         schedule = row.schedule
         table.add_row(row.stage, row.phase, f'{row.num_samples:,}', f'{row.num_steps:,}', str(schedule.global_batch_size),

@@ -7,13 +7,21 @@
 # OCR-VQA test. Generation lengths are those of the released scripts.
 # Mended here: scorers join by id and divide by all annotations (metric mode='upstream' or compat='coin' switches back).
 _instructions, _images = 'playground/Instructions_Original', 'cl_dataset'
+_source = 'the Hugging Face dataset Zacks-Chen/CoIN'
+_readme = 'the archive linked in the README of zackschen/CoIN'
+_vizwiz = {f'VizWiz/{split}': f'vizwiz.org (VQA {split} images)' for split in ('train', 'val')}
+_coco = {'COCO2014/train2014': 'cocodataset.org (2014 train images)'}
 
 
-def _task(name, folder, test, metric, max_new_tokens, kind, description):
+def _task(name, folder, test, metric, max_new_tokens, kind, images, description):
+    def rows(file):
+        return dict(type='InstructionJson', path=f'{_instructions}/{folder}/{file}.json', image_root=_images,
+                    source=_source, image_sources=images)
+
     return dict(
         name=name,
-        train=dict(type='InstructionJson', path=f'{_instructions}/{folder}/train.json', image_root=_images),
-        test=dict(type='InstructionJson', path=f'{_instructions}/{folder}/{test}.json', image_root=_images),
+        train=rows('train'),
+        test=rows(test),
         metric=dict(type=metric),
         generation=dict(max_new_tokens=max_new_tokens),
         description=description,
@@ -24,14 +32,22 @@ def _task(name, folder, test, metric, max_new_tokens, kind, description):
 benchmark = dict(
     name='coin',
     tasks=[
-        _task('ScienceQA', 'ScienceQA', 'test', 'scienceqa_coin', 1024, 'scienceqa', 'science questions with options'),
-        _task('TextVQA', 'TextVQA', 'val', 'textvqa_m4c', 128, 'textvqa', 'reading text in photos'),
-        _task('ImageNet', 'ImageNet', 'test', 'imagenet_coin', 1024, 'imagenet', 'naming the object of a photo'),
-        _task('GQA', 'GQA', 'test', 'gqa', 128, 'gqa', 'relations and attributes in scenes'),
-        _task('VizWiz', 'VizWiz', 'val', 'vqa_exact_upper', 128, 'vizwiz', 'photos by blind people, some unanswerable'),
-        _task('Grounding', 'Grounding', 'test', 'grounding_coin', 1024, 'grounding', 'the box a phrase refers to'),
-        _task('VQAv2', 'VQAv2', 'val', 'vqa_exact_upper', 1024, 'vqav2', 'general questions about photos'),
-        _task('OCR-VQA', 'OCRVQA', 'test', 'ocrvqa_coin', 128, 'ocrvqa', 'title, author and genre of book covers'),
+        _task('ScienceQA', 'ScienceQA', 'test', 'scienceqa_coin', 1024, 'scienceqa',
+              {'ScienceQA/images': _readme}, 'science questions with options'),
+        _task('TextVQA', 'TextVQA', 'val', 'textvqa_m4c', 128, 'textvqa',
+              {'TextVQA/train_images': 'textvqa.org (train and val images)'}, 'reading text in photos'),
+        _task('ImageNet', 'ImageNet', 'test', 'imagenet_coin', 1024, 'imagenet',
+              {'ImageNet_withlabel': 'image-net.org (ILSVRC; the rows name 100 classes)'}, 'naming the object of a photo'),
+        _task('GQA', 'GQA', 'test', 'gqa', 128, 'gqa',
+              {'GQA/images': 'the GQA site of Stanford (images)'}, 'relations and attributes in scenes'),
+        _task('VizWiz', 'VizWiz', 'val', 'vqa_exact_upper', 128, 'vizwiz',
+              _vizwiz, 'photos by blind people, some unanswerable'),
+        _task('Grounding', 'Grounding', 'test', 'grounding_coin', 1024, 'grounding',
+              _coco, 'the box a phrase refers to'),
+        _task('VQAv2', 'VQAv2', 'val', 'vqa_exact_upper', 1024, 'vqav2',
+              {**_coco, 'COCO2014/val2014': 'cocodataset.org (2014 val images)'}, 'general questions about photos'),
+        _task('OCR-VQA', 'OCRVQA', 'test', 'ocrvqa_coin', 128, 'ocrvqa',
+              {'OCR-VQA/images': _readme}, 'title, author and genre of book covers'),
     ],
     orders=dict(
         reverse=['OCR-VQA', 'VQAv2', 'Grounding', 'VizWiz', 'GQA', 'ImageNet', 'TextVQA', 'ScienceQA'],
