@@ -76,8 +76,8 @@ class Checkpoints:
         state.strategy.barrier()
 
     def _record(self, event: str, name: str, phase_index: int, step: int) -> None:
-        hashes = {file.name: atomic.sha256_file(file) for file in sorted((self.folder / name).rglob('*.safetensors'))}
-        self.ledger.append(event, stage=self.stage, folder=name, phase=phase_index, step=step, sha256=hashes)
+        self.ledger.append(event, stage=self.stage, folder=name, phase=phase_index, step=step,
+                           sha256=_hashes(self.folder / name))
         for other in self.folder.iterdir():
             done_before = other.name.endswith('-done') and not name.endswith('-done')
             if other.name != name and not done_before:
@@ -102,12 +102,13 @@ class Checkpoints:
         if record is None:
             return None
         path = self.folder / record['folder']
-        for file in sorted(path.rglob('*.safetensors')) if path.exists() else []:
-            if atomic.sha256_file(file) != record['sha256'].get(file.name):
-                raise RunError(f'{file}: the content differs from what the ledger recorded. The file was changed or '
-                               'damaged after it was written; start anew with --fresh.')
         if not path.exists():
             raise RunError(f'{path}: the ledger names this checkpoint and it is gone. Start anew with --fresh.')
+        found = _hashes(path)
+        for name in sorted(found.keys() | record['sha256'].keys()):
+            if found.get(name) != record['sha256'].get(name):
+                raise RunError(f'{path / name}: the content differs from what the ledger recorded. The file was changed '
+                               'or damaged after it was written; start anew with --fresh.')
         return path
 
     def load_step(self, path: Path) -> dict[str, Any]:
@@ -135,3 +136,8 @@ class Checkpoints:
             changed = sorted(expected ^ set(values))[:4]
             raise RunError(f'{path}: the trainable parameters differ from those of this run ({", ".join(changed)}...). '
                            'A plug-in changed since the run was started; go back to its version or use --fresh.')
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    return {file.relative_to(folder).as_posix(): atomic.sha256_file(file)
+            for file in sorted(folder.rglob('*')) if file.is_file()}

@@ -24,6 +24,7 @@ from coinkit.engine.state import RunState
 from coinkit.engine.trained import Trained
 from coinkit.engine.trainer import PhaseTrainer
 from coinkit.errors import RunError
+from coinkit.nn.adapter_folder import read_card
 from coinkit.types import Phase
 
 ZERO = '00-zero-shot'
@@ -164,10 +165,18 @@ class Runner:
         names = [RunDir.stage_name(stage, self.state.stream) for stage in range(len(self.state.stream) + 1)]
         self.state.index = names.index(name) - 1
         self.state.reset_trained()
-        if self.run.adapter(name).exists():
+        if record['adapter_sha256'] is not None:
+            self._check_adapter(name, record['adapter_sha256'])
             self.state.load_stage(name)
         if self.run.methods(name).exists():
             self.state.load_method_state(blobs.load(self.run.methods(name), 'methods'))
+
+    def _check_adapter(self, name: str, expected: str) -> None:
+        """The folder agrees with itself (`load_adapter` looks); here: it is the one the ledger speaks of."""
+        folder = self.run.adapter(name)
+        if read_card(folder)['sha256'] != expected:
+            raise RunError(f'{folder}: the adapter differs from what the ledger recorded. It was exchanged after it was '
+                           'written: put the old one back, or start anew with --fresh.')
 
     def evaluate(self, stage: int, tasks: list[int]) -> None:
         """Fill the missing cells of one finished stage (tools/test.py)."""
