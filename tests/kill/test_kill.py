@@ -1,0 +1,131 @@
+"""A run killed anywhere and started again by the same command ends in the same bytes as one that was left alone.
+
+Three real SIGKILLs and two real signals here; the other points by an exception thrown in this process. The long campaign
+with real kills only is `python tests/kill/campaign.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import mini_runs
+import pytest
+from faults import Killed, Points, install, spread
+from mini_runs import TRAINS_ALL, differing, digest, events
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+STATEFUL = f'plugins={json.dumps([str(HERE / "stateful.py")])}'
+
+
+def methods(*chosen: dict[str, Any]) -> tuple[str, str]:
+    return STATEFUL, f'methods={chosen!r}'
+
+
+SMALL_LORA = dict(rank=4, alpha=8, dropout=0.05)
+CASES: dict[str, tuple[str, tuple[str, ...], int]] = {  # config, options, number of points
+    'FineTune': ('finetune', TRAINS_ALL, 8),
+    'MoELoRA': ('moelora', TRAINS_ALL, 3),
+    'SingleTask': ('single_task', TRAINS_ALL, 3),
+    'Joint': ('joint', TRAINS_ALL, 2),
+    'full': ('finetune', ("methods.0.mode=full", 'schedule.lr=1e-4'), 1),
+    'state and data pass': ('finetune', methods(dict(type='FineTune', **SMALL_LORA), dict(type='Averaged')), 4),
+    'phases': ('finetune', methods(dict(type='ThreePhases', **SMALL_LORA), dict(type='Averaged')), 5),
+}
+
+
+def die() -> None:
+    raise Killed
+
+
+@pytest.fixture(scope='session')
+def uninterrupted() -> dict[str, tuple[dict[str, str], list]]:
+    """Digest and points of each case's run without a kill."""
+    return {}
+
+
+def run(engine, case: str, folder: Path, at: int | str = 0) -> tuple[dict[str, str], Points]:
+    name, options, _ = CASES[case]
+    points = Points(at, die)
+    with pytest.MonkeyPatch.context() as patch:
+        install(points, patch.setattr)
+        return engine.train(mini_runs.config(name, *options), folder), points
+
+
+def baseline(engine, case: str, uninterrupted: dict, tmp_path: Path) -> tuple[dict[str, str], list]:
+    if case not in uninterrupted:
+        found, points = run(engine, case, tmp_path / 'uninterrupted')
+        uninterrupted[case] = found, points.passed
+    return uninterrupted[case]
+
+
+@pytest.mark.parametrize(('case', 'index'), [(case, i) for case, (_, _, count) in CASES.items() for i in range(count)])
+def test_a_killed_run_ends_in_the_same_bytes(mini_engine, uninterrupted, tmp_path, case: str, index: int) -> None:
+    expected, points = baseline(mini_engine, case, uninterrupted, tmp_path)
+    point = spread(points, CASES[case][2], seed=list(CASES).index(case))[index]
+    with pytest.raises(Killed):
+        run(mini_engine, case, tmp_path / 'run', point.number)
+    if index % 2:  # and once more while it resumes
+        try:
+            run(mini_engine, case, tmp_path / 'run', 20 + 7 * index)
+        except Killed:
+            pass
+    found, _ = run(mini_engine, case, tmp_path / 'run')
+    assert not differing(expected, found), point
+    leftovers = [str(path) for path in (tmp_path / 'run').rglob('.*') if path.name != '.lock']
+    assert not leftovers and not list((tmp_path / 'run').glob('stages/*/checkpoint')), point
+
+
+def test_the_points_spread_over_all_parts_of_a_run(mini_engine, uninterrupted, tmp_path) -> None:
+    chosen = [point for number, case in enumerate(CASES)
+              for point in spread(baseline(mini_engine, case, uninterrupted, tmp_path / case)[1], CASES[case][2],
+                                  seed=number)]
+    assert len(chosen) >= 20
+    assert {'start', 'training', 'checkpoint', 'evaluation', 'stage change'} <= {point.where for point in chosen}
+
+
+# --- real processes -----------------------------------------------------------------------------------------------
+
+
+def command(folder: Path, *wrapper: str) -> subprocess.CompletedProcess:
+    """`coinkit train` in a process of its own; with `wrapper`, one that signals itself."""
+    program = [str(HERE / 'killed_command.py'), *wrapper, '--', 'train'] if wrapper else [str(ROOT / 'tools' / 'train.py')]
+    arguments = ['mini/finetune', '--work-dir', str(folder), '--cfg-options', *mini_runs.options(*TRAINS_ALL)]
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)}
+    return subprocess.run([sys.executable, *program, *arguments], env=environment, capture_output=True, text=True,
+                          timeout=300)
+
+
+def test_real_kills(mini_engine, uninterrupted, tmp_path) -> None:
+    """One run, killed while a checkpoint is moved into place, between two stages, and in a line of answers."""
+    expected, _ = baseline(mini_engine, 'FineTune', uninterrupted, tmp_path)
+    folder = tmp_path / 'run'
+    for point in ('checkpoint: before rename: 2', 'stage change: after rename: 1',
+                  'evaluation: half of a line of answers: 2'):
+        killed = command(folder, '--at', point)
+        assert killed.returncode == -signal.SIGKILL, (point, killed.stderr)
+    finished = command(folder)
+    assert finished.returncode == 0, finished.stderr
+    assert not differing(expected, digest(folder))
+    assert len(events(folder, 'run_started')) == 4 and len(events(folder, 'run_done')) == 1
+
+
+def test_sigterm_and_ctrl_c_save_and_exit_130(mini_engine, uninterrupted, tmp_path) -> None:
+    expected, _ = baseline(mini_engine, 'FineTune', uninterrupted, tmp_path)
+    folder = tmp_path / 'run'
+    stopped = command(folder, '--signal', 'SIGTERM', '--at', 'training: after step: 1')
+    assert stopped.returncode == 130, stopped.stderr
+    assert 'saved at step 1 of 3' in stopped.stderr and 'Run the same command again' in stopped.stderr
+    assert [record['step'] for record in events(folder, 'step_saved')] == [1]
+    stopped = command(folder, '--signal', 'SIGINT', '--at', 'evaluation: after decode_batch: 1')
+    assert stopped.returncode == 130, stopped.stderr
+    assert list(folder.glob('predictions/*/.*.part-0')), 'the answers given so far are kept'
+    finished = command(folder)
+    assert finished.returncode == 0, finished.stderr
+    assert not differing(expected, digest(folder))
