@@ -23,6 +23,7 @@ def scaffold(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_its_own_tests_pass_as_generated(scaffold: Path) -> None:
     environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
     done = subprocess.run([sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider'], cwd=scaffold,

@@ -92,6 +92,7 @@ def test_its_own_config_is_valid() -> None:
     assert len(config.benchmark.tasks) == 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('strategy', ["{'type': 'DDP'}", "{'type': 'DeepSpeed', 'stage': 3}"])
 def test_two_processes_learn_what_one_learns(train, tmp_path: Path, strategy: str) -> None:
     """Dropout is off: its masks differ between one process and two."""
