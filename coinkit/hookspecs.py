@@ -31,10 +31,7 @@ def coinkit_prepare_model(backbone: Any, config: Mapping[str, Any]) -> Any:
 
 @hookspec
 def coinkit_begin_task(state: Any) -> None:
-    """Grow, freeze, swap or re-initialise before a task's first step.
-
-    Called again, with the same state and random numbers, when a run resumes inside the task.
-    """
+    """Grow, freeze, swap or re-initialise before a task's first step; on resume again, with the same random numbers."""
 
 
 @hookspec(firstresult=True)
