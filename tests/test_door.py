@@ -26,7 +26,7 @@ LONGEST = 400
 # Built from pieces, so that this file does not contain what it forbids.
 FORBIDDEN = ('/ro' + 'ot/', '/wo' + 'rk/', '/tmp' + '/v/', '/home' + '/', 'pypi' + '.org', 'pythonhosted' + '.org',
              'download.pytorch' + '.org', 'extra-index' + '-url')
-VERB = re.compile(r'(?:^|[`\s])coinkit ([a-z][a-z-]*)\b')
+VERB = re.compile(r'(?:^|[`\s])coinkit (?!import\b)([a-z][a-z-]*)\b')
 TOOL = re.compile(r'\btools/[\w/]+\.(?:py|sh)\b')
 CONFIG = re.compile(r'\bconfigs/[\w/]+\.py\b')
 NAMED = re.compile(r'coinkit (?:train|test) ((?!work_dirs)[a-z_]+/[a-z_0-9]+)(?![\w/.])')
