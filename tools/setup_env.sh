@@ -92,4 +92,7 @@ step "$(pin torch)" pip install "$(pin torch)"
 step 'coinkit and its dependencies' pip install -c constraints.txt -e '.[dev]'
 step "$(pin deepspeed)" env DS_BUILD_OPS=0 "$venv/bin/python" -m pip --disable-pip-version-check --no-input \
     install -c constraints.txt --no-build-isolation "$(pin deepspeed)"
+# One process first: yapf, which mmengine imports, writes a cache at its first import that a second process may find half
+# written.
+step 'coinkit doctor' "$venv/bin/coinkit" doctor
 stamp_of >"$venv/coinkit-stamp"
