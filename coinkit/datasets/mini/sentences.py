@@ -58,12 +58,12 @@ def sentence(kind: str, drawn: Drawn) -> str:
 
 
 def ask(kind: str, drawn: Drawn, rng: Random) -> str:
-    """The human turn: without a line, with a line that wants a sentence, or with a line of the tasks; a third each."""
+    """The human turn: without a line (a fifth), with one that wants a sentence (a fifth), or with one of the tasks."""
     bare = f'provide the bounding box of the {drawn.question}.' if kind == 'grounding' else drawn.question
     choice = rng.random()
-    if kind == CAPTION or choice < 1 / 3:
+    if kind == CAPTION or choice < 1 / 5:
         return bare
-    if choice < 2 / 3:
+    if choice < 2 / 5:
         return f'{bare}\n{rng.choice(SENTENCE_LINES)}'
     return instruct(kind, drawn.question, rng.choice(STYLES), rng)
 
