@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import pytest
 import torch
 from mini_runs import adapter, logged, matrix
 
-from coinkit import Cell, Phase, Query
+from coinkit import BadImage, Cell, Phase, Query
 from coinkit.engine import launch
 from coinkit.registry import METHODS
 
@@ -146,6 +148,46 @@ def test_hook_end_task(run: Run) -> None:
     folder = run(Looks)
     assert seen == {'at': ('end', 'TextVQA'), 'rows': [2, 1], 'grad': True}
     assert not any(value.any() for value in adapter(folder, FIRST).values()), 'it ran before the adapter was saved'
+
+
+class Torn:
+    """A picture that cannot be opened."""
+
+    key = 'torn'
+
+    def load(self):
+        raise BadImage('torn.jpg: cannot be decoded.')
+
+
+@pytest.mark.parametrize(('policy', 'rows'), [('skip', [2, 1]), ('text_only', [2, 2]), ('error', [2])])
+def test_a_data_pass_does_with_torn_pictures_what_the_config_says(run: Run, policy: str, rows: list[int]) -> None:
+    seen = []
+
+    class Looks:
+        def coinkit_end_task(self, state):
+            samples = [state.train_samples()[i] for i in range(4)]
+            samples[3] = replace(samples[3], images=(Torn(),))
+            seen.extend(len(batch) for batch, _ in state.each_batch(samples, batch_size=2))
+
+    with pytest.raises(BadImage) if policy == 'error' else nullcontext():
+        run(Looks, f'data.on_bad_image={policy}')
+    assert seen == rows
+
+
+def test_what_is_drawn_is_random_and_the_same_again(run: Run) -> None:
+    drawn = []
+
+    class Draws:
+        def coinkit_end_task(self, state):
+            samples = state.train_samples()
+            some = state.draw(samples, 20)
+            drawn.append([some[i].id for i in range(20)])
+            assert state.draw(samples, len(samples)) is samples
+
+    run(Draws, name='one')
+    run(Draws, name='two')
+    assert drawn[0] == drawn[1]
+    assert len(set(drawn[0])) == 20 and not all(name.endswith(f'-{i}') for i, name in enumerate(drawn[0]))
 
 
 # --- the step -----------------------------------------------------------------------------------------------------
