@@ -24,7 +24,7 @@ def check(config: RunConfig, run: RunDir | None = None) -> None:
     problems += component_problems(STRATEGIES, resolve(config.strategy), 'strategy')
     for task in resolve_stream(config):
         problems += component_problems(METRICS, task.metric, f'{task.name}: metric')
-    if config.init_from:
+    if config.init_from and not (run is not None and run.has_begun()):
         problems += init_problems(config.init_from)
     if run is not None:
         problems += run.check_usable()

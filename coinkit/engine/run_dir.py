@@ -59,6 +59,10 @@ class RunDir:
         entries = {entry.name for entry in self.path.iterdir()} if self.path.is_dir() else set()
         return not self.ledger.exists() and bool(entries - {LOCK})
 
+    def has_begun(self) -> bool:
+        """Whether theta_0 is stored: from here on a run needs nothing that it was started from."""
+        return self.ledger.exists() and self.open_ledger(writable=False).last('stage_done') is not None
+
     def check_usable(self) -> list[Problem]:
         """A foreign or unwritable directory, as problems."""
         where = str(self.path)
@@ -118,9 +122,9 @@ class RunDir:
 
     def sweep(self) -> None:
         """Remove what a killed process left half written."""
-        for folder in (self.path, *self.path.glob('stages/*'), *self.path.glob('stages/*/checkpoint'),
-                       *self.path.glob('predictions/*')):
-            atomic.sweep(folder)
+        for folder in [self.path, *(path for path in self.path.rglob('*') if path.is_dir())]:
+            if folder.exists():  # not inside one that was just removed
+                atomic.sweep(folder)
 
     def open_ledger(self, *, writable: bool = True) -> Ledger:
         if writable and not self.ledger.exists():
