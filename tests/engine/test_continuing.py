@@ -131,6 +131,23 @@ def test_what_an_early_kill_leaves_is_continued(mini_engine, tmp_path) -> None:
     assert events(tmp_path / 'run', 'run_done')
 
 
+def test_a_run_needs_what_it_was_started_from_only_once(mini_engine, run, tmp_path) -> None:
+    settings = config(f'init_from={run}')
+    mini_engine.train(settings, tmp_path / 'second')
+    shutil.rmtree(run)
+    mini_engine.train(settings, tmp_path / 'second')
+    with pytest.raises(ConfigError, match='does not exist'):
+        mini_engine.train(settings, tmp_path / 'third')
+
+
+def test_half_written_files_are_swept(mini_engine, run) -> None:
+    for name in ('.matrix.json.tmp-1', 'figures/.curves.png.tmp-1', 'stages/01-textvqa/.adapter.del-1/card.json'):
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).touch()
+    mini_engine.train(config(), run)
+    assert [path.name for path in run.rglob('.*')] == ['.lock']
+
+
 # --- damage -------------------------------------------------------------------------------------------------------
 
 

@@ -45,7 +45,7 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     'phases': ('mini/finetune', (STATEFUL, f"methods={[dict(type='ThreePhases', **LORA), dict(type='Averaged')]!r}")),
 }
 TASKS = ('TextVQA', 'GQA', 'VQAv2')
-MORE_STEPS = ('schedule.steps=5', 'evaluation.limit=6', 'evaluation.token_budget=300')  # two batches of answers a cell
+MORE_STEPS = ('schedule.steps=5', 'evaluation.limit=6', 'evaluation.token_budget=300', 'data.workers=2')
 MOST_STARTS = 6
 TIMEOUT_S = 900
 

@@ -17,7 +17,7 @@ from typing import Any
 import mini_runs
 import pytest
 from faults import Killed, Points, install, spread
-from mini_runs import TRAINS_ALL, differing, digest, events
+from mini_runs import TRAINS_ALL, differing, digest, events, logged
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -45,8 +45,8 @@ def die() -> None:
 
 
 @pytest.fixture(scope='session')
-def uninterrupted() -> dict[str, tuple[dict[str, str], list]]:
-    """Digest and points of each case's run without a kill."""
+def uninterrupted() -> dict[str, tuple[dict[str, str], list, list]]:
+    """Digest, points and losses of each case's run without a kill."""
     return {}
 
 
@@ -58,16 +58,20 @@ def run(engine, case: str, folder: Path, at: int | str = 0) -> tuple[dict[str, s
         return engine.train(mini_runs.config(name, *options), folder), points
 
 
-def baseline(engine, case: str, uninterrupted: dict, tmp_path: Path) -> tuple[dict[str, str], list]:
+def baseline(engine, case: str, uninterrupted: dict, tmp_path: Path) -> tuple[dict[str, str], list, list]:
     if case not in uninterrupted:
         found, points = run(engine, case, tmp_path / 'uninterrupted')
-        uninterrupted[case] = found, points.passed
+        uninterrupted[case] = found, points.passed, losses(tmp_path / 'uninterrupted')
     return uninterrupted[case]
+
+
+def losses(folder: Path) -> list[tuple[Any, ...]]:
+    return [tuple(record[key] for key in ('stage', 'phase', 'step', 'loss', 'grad_norm')) for record in logged(folder)]
 
 
 @pytest.mark.parametrize(('case', 'index'), [(case, i) for case, (_, _, count) in CASES.items() for i in range(count)])
 def test_a_killed_run_ends_in_the_same_bytes(mini_engine, uninterrupted, tmp_path, case: str, index: int) -> None:
-    expected, points = baseline(mini_engine, case, uninterrupted, tmp_path)
+    expected, points, expected_losses = baseline(mini_engine, case, uninterrupted, tmp_path)
     point = spread(points, CASES[case][2], seed=list(CASES).index(case))[index]
     with pytest.raises(Killed):
         run(mini_engine, case, tmp_path / 'run', point.number)
@@ -78,8 +82,23 @@ def test_a_killed_run_ends_in_the_same_bytes(mini_engine, uninterrupted, tmp_pat
             pass
     found, _ = run(mini_engine, case, tmp_path / 'run')
     assert not differing(expected, found), point
+    assert losses(tmp_path / 'run') == expected_losses, point
     leftovers = [str(path) for path in (tmp_path / 'run').rglob('.*') if path.name != '.lock']
     assert not leftovers and not list((tmp_path / 'run').glob('stages/*/checkpoint')), point
+
+
+@pytest.mark.parametrize('point', [
+    'start: before replace: 1',  # nothing but the lock and an empty ledger
+    'start: half of a ledger line: 1',
+    'evaluation: after append: 6',  # the last cell is in the ledger and not in matrix.json
+    'checkpoint: after rename: 1',  # the checkpoint is whole and the ledger does not know it
+])
+def test_known_traps(mini_engine, uninterrupted, tmp_path, point: str) -> None:
+    expected, *_ = baseline(mini_engine, 'FineTune', uninterrupted, tmp_path)
+    with pytest.raises(Killed):
+        run(mini_engine, 'FineTune', tmp_path / 'run', point)
+    found, _ = run(mini_engine, 'FineTune', tmp_path / 'run')
+    assert not differing(expected, found)
 
 
 def test_the_points_spread_over_all_parts_of_a_run(mini_engine, uninterrupted, tmp_path) -> None:
@@ -104,7 +123,7 @@ def command(folder: Path, *wrapper: str) -> subprocess.CompletedProcess:
 
 def test_real_kills(mini_engine, uninterrupted, tmp_path) -> None:
     """One run, killed while a checkpoint is moved into place, between two stages, and in a line of answers."""
-    expected, _ = baseline(mini_engine, 'FineTune', uninterrupted, tmp_path)
+    expected, _, _ = baseline(mini_engine, 'FineTune', uninterrupted, tmp_path)
     folder = tmp_path / 'run'
     for point in ('checkpoint: before rename: 2', 'stage change: after rename: 1',
                   'evaluation: half of a line of answers: 2'):
@@ -117,7 +136,7 @@ def test_real_kills(mini_engine, uninterrupted, tmp_path) -> None:
 
 
 def test_sigterm_and_ctrl_c_save_and_exit_130(mini_engine, uninterrupted, tmp_path) -> None:
-    expected, _ = baseline(mini_engine, 'FineTune', uninterrupted, tmp_path)
+    expected, _, _ = baseline(mini_engine, 'FineTune', uninterrupted, tmp_path)
     folder = tmp_path / 'run'
     stopped = command(folder, '--signal', 'SIGTERM', '--at', 'training: after step: 1')
     assert stopped.returncode == 130, stopped.stderr
