@@ -18,6 +18,8 @@ from coinkit.data.batch import Batch, ForwardOutput
 from coinkit.data.images import BadImagePolicy
 from coinkit.data.sampling import Subset
 from coinkit.engine import adapters
+from coinkit.engine.interrupt import Interrupt
+from coinkit.engine.interrupt import Interrupt
 from coinkit.engine.loader import encode_samples
 from coinkit.engine.progress import Reporter
 from coinkit.engine.run_dir import RunDir
@@ -38,6 +40,7 @@ class RunState:
     hooks: Any
     reporter: Reporter
     datasets: Any  # engine.datasets.StreamDatasets: the stream's datasets, built on first use
+    interrupt: Interrupt = field(default_factory=Interrupt)
     bank: Any = None
     index: int = -1
     phase: Phase = field(default_factory=Phase)
@@ -45,6 +48,8 @@ class RunState:
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
     trained: set[str] = field(default_factory=set)  # parameters outside the bank that ever trained: part of the adapter
     notes: dict[str, torch.Tensor] = field(default_factory=dict)  # what hooks noted in this step; see `note`
+
+    interrupt: Interrupt | None = None  # set by the runner
 
     def __post_init__(self) -> None:
         self._trains_at_first: frozenset[str] | None = None
@@ -133,6 +138,7 @@ class RunState:
         self.backbone.model.eval()
         with self.reporter.bar(label, len(share), unit='samples') as bar:
             for chunk in chunks:
+                self.interrupt.check('the phases trained so far are saved')
                 encoded = encode_samples(self.backbone, [samples[i] for i in chunk], training=True, policy=policy)
                 if encoded:
                     batch = self.backbone.collate(encoded, padding_side='right').to(self.backbone.device)
@@ -140,6 +146,8 @@ class RunState:
                         output = self.backbone.forward(batch)
                     yield batch, output
                 bar.advance(len(chunk))
+                if self.interrupt is not None:
+                    self.interrupt.check(f'{label} begins again, all before it is saved')
 
     def method_state(self) -> Mapping[str, Any]:
         """Every plug-in's resumable state, by plug-in name."""
