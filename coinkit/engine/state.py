@@ -48,7 +48,6 @@ class RunState:
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
     trained: set[str] = field(default_factory=set)  # parameters outside the bank that ever trained: part of the adapter
     notes: dict[str, torch.Tensor] = field(default_factory=dict)  # what hooks noted in this step; see `note`
-
     interrupt: Interrupt | None = None  # set by the runner
 
     def __post_init__(self) -> None:
