@@ -19,6 +19,8 @@ import pytest
 from faults import Killed, Points, install, spread
 from mini_runs import TRAINS_ALL, differing, digest, events, logged
 
+from coinkit.errors import Interrupted
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 STATEFUL = f'plugins={json.dumps([str(HERE / "stateful.py")])}'
@@ -30,12 +32,12 @@ def methods(*chosen: dict[str, Any]) -> tuple[str, str]:
 
 SMALL_LORA = dict(rank=4, alpha=8, dropout=0.05)
 CASES: dict[str, tuple[str, tuple[str, ...], int]] = {  # config, options, number of points
-    'FineTune': ('finetune', TRAINS_ALL, 8),
-    'MoELoRA': ('moelora', TRAINS_ALL, 3),
-    'SingleTask': ('single_task', TRAINS_ALL, 3),
+    'FineTune': ('finetune', TRAINS_ALL, 5),
+    'MoELoRA': ('moelora', TRAINS_ALL, 2),
+    'SingleTask': ('single_task', TRAINS_ALL, 2),
     'Joint': ('joint', TRAINS_ALL, 2),
     'full': ('finetune', ("methods.0.mode=full", 'schedule.lr=1e-4'), 1),
-    'state and data pass': ('finetune', methods(dict(type='FineTune', **SMALL_LORA), dict(type='Averaged')), 4),
+    'state and data pass': ('finetune', methods(dict(type='FineTune', **SMALL_LORA), dict(type='Averaged')), 3),
     'phases': ('finetune', methods(dict(type='ThreePhases', **SMALL_LORA), dict(type='Averaged')), 5),
 }
 
@@ -101,6 +103,27 @@ def test_known_traps(mini_engine, uninterrupted, tmp_path, point: str) -> None:
     assert not differing(expected, found)
 
 
+def test_a_stop_inside_a_data_pass_costs_that_pass_only(mini_engine, uninterrupted, tmp_path, monkeypatch) -> None:
+    from coinkit.engine.state import RunState
+
+    case = 'state and data pass'
+    expected, *_ = baseline(mini_engine, case, uninterrupted, tmp_path)
+    each_batch = RunState.each_batch
+
+    def ask(self, *args, **kwargs):
+        self.interrupt.requested = True
+        yield from each_batch(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunState, 'each_batch', ask)
+        with pytest.raises(Interrupted, match='data pass.*Run the same command again'):
+            run(mini_engine, case, tmp_path / 'run')
+    assert len(events(tmp_path / 'run', 'phase_done')) == 1
+    found, _ = run(mini_engine, case, tmp_path / 'run')
+    assert not differing(expected, found)
+    assert len(events(tmp_path / 'run', 'phase_done')) == 2
+
+
 def test_the_points_spread_over_all_parts_of_a_run(mini_engine, uninterrupted, tmp_path) -> None:
     chosen = [point for number, case in enumerate(CASES)
               for point in spread(baseline(mini_engine, case, uninterrupted, tmp_path / case)[1], CASES[case][2],
@@ -121,6 +144,7 @@ def command(folder: Path, *wrapper: str) -> subprocess.CompletedProcess:
                           timeout=300)
 
 
+@pytest.mark.slow
 def test_real_kills(mini_engine, uninterrupted, tmp_path) -> None:
     """One run, killed while a checkpoint is moved into place, between two stages, and in a line of answers."""
     expected, _, _ = baseline(mini_engine, 'FineTune', uninterrupted, tmp_path)
@@ -135,6 +159,7 @@ def test_real_kills(mini_engine, uninterrupted, tmp_path) -> None:
     assert len(events(folder, 'run_started')) == 4 and len(events(folder, 'run_done')) == 1
 
 
+@pytest.mark.slow
 def test_sigterm_and_ctrl_c_save_and_exit_130(mini_engine, uninterrupted, tmp_path) -> None:
     expected, _, _ = baseline(mini_engine, 'FineTune', uninterrupted, tmp_path)
     folder = tmp_path / 'run'
