@@ -39,7 +39,6 @@ class Runner:
         self.strategy, self.reporter, self.interrupt = strategy, reporter, interrupt
         self.state: RunState = builder.build_state(config, run, strategy, reporter)
         self.state.interrupt = interrupt
-        self.state.interrupt = interrupt
         self.log = RunLog(run.log, run.tensorboard, active=strategy.is_main)
         self.evaluator = Evaluator(self.state, ledger, self.log, interrupt)
 

@@ -19,7 +19,6 @@ from coinkit.data.images import BadImagePolicy
 from coinkit.data.sampling import Subset
 from coinkit.engine import adapters
 from coinkit.engine.interrupt import Interrupt
-from coinkit.engine.interrupt import Interrupt
 from coinkit.engine.loader import encode_samples
 from coinkit.engine.progress import Reporter
 from coinkit.engine.run_dir import RunDir
@@ -48,7 +47,6 @@ class RunState:
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
     trained: set[str] = field(default_factory=set)  # parameters outside the bank that ever trained: part of the adapter
     notes: dict[str, torch.Tensor] = field(default_factory=dict)  # what hooks noted in this step; see `note`
-    interrupt: Interrupt | None = None  # set by the runner
 
     def __post_init__(self) -> None:
         self._trains_at_first: frozenset[str] | None = None
@@ -145,8 +143,6 @@ class RunState:
                         output = self.backbone.forward(batch)
                     yield batch, output
                 bar.advance(len(chunk))
-                if self.interrupt is not None:
-                    self.interrupt.check(f'{label} begins again, all before it is saved')
 
     def method_state(self) -> Mapping[str, Any]:
         """Every plug-in's resumable state, by plug-in name."""

@@ -116,7 +116,7 @@ def test_a_stop_inside_a_data_pass_costs_that_pass_only(mini_engine, uninterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(RunState, 'each_batch', ask)
-        with pytest.raises(Interrupted, match='data pass.*Run the same command again'):
+        with pytest.raises(Interrupted, match='the phases trained so far are saved.*Run the same command again'):
             run(mini_engine, case, tmp_path / 'run')
     assert len(events(tmp_path / 'run', 'phase_done')) == 1
     found, _ = run(mini_engine, case, tmp_path / 'run')
