@@ -15,6 +15,7 @@ from two_processes import NAMES
 
 SCRIPT = Path(__file__).with_name('two_processes.py')
 ROOT = Path(__file__).parents[3]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope='module')
