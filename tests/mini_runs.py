@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,8 @@ def mini_engine(loaded_backbones: dict[str, Any], monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(BACKBONES, 'build', build_copy)
     monkeypatch.setattr(launch, 'write_report', lambda runner: None)
+    # a killed process loses nothing that it has written: fsync is for power cuts, and slow on a busy disk
+    monkeypatch.setattr(os, 'fsync', lambda handle: None)
     torch.set_num_threads(1)
     load_plugins()
     yield MiniEngine()
