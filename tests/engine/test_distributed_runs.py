@@ -1,7 +1,9 @@
 """Whole runs as two CPU processes over gloo: DDP, ZeRO-2 and ZeRO-3 end where one process ends.
 
 The global batch is a function of (seed, task, n), so at dropout 0 only the order of floating-point sums differs.
-Tolerances after 2 x 4 AdamW steps at lr 1e-3: 1e-5 on weights that moved by more than 1e-3, 1e-5 relative on losses.
+Tolerances after 2 x 4 AdamW steps at lr 1e-3: 1e-5 relative on losses; on the adapter, the distance between the two ends
+is at most 1e-4 of the way trained (Adam turns rounding noise on a gradient near zero into a small step, so single weights
+are no measure).
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ OPTIONS = ['schedule.steps=4', 'schedule.global_batch_size=6', 'schedule.micro_b
            'evaluation.zero_shot=False', 'evaluation.token_budget=300', 'tasks=["GQA","VQAv2"]']
 STRATEGIES = {'DDP': ['strategy.type=DDP'], 'ZeRO-2': ['strategy.type=DeepSpeed', 'strategy.stage=2'],
               'ZeRO-3': ['strategy.type=DeepSpeed', 'strategy.stage=3']}
+Tensors = dict[str, torch.Tensor]
 STAGES = ('01-gqa', '02-vqav2')
 
 
@@ -44,6 +47,16 @@ def losses(folder: Path) -> list[float]:
     return [json.loads(line)['loss'] for line in (folder / 'log.jsonl').read_text().splitlines()]
 
 
+def assert_same_end(mine: Tensors, theirs: Tensors, start: Tensors) -> None:
+    assert mine.keys() == theirs.keys()
+    way = distance(theirs, start)
+    assert way > 0.1 and distance(mine, theirs) < 1e-4 * way
+
+
+def distance(a: Tensors, b: Tensors) -> float:
+    return sum((a[key] - b[key]).double().square().sum().item() for key in a) ** 0.5
+
+
 @pytest.fixture(scope='module')
 def one_process(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp('one') / 'run'
@@ -58,11 +71,7 @@ def test_two_processes_end_where_one_ends(name, one_process, tmp_path):
     assert losses(folder) == pytest.approx(losses(one_process), rel=1e-5)
     start = adapter(one_process, '00-zero-shot')
     for stage in STAGES:
-        mine, theirs = adapter(folder, stage), adapter(one_process, stage)
-        assert mine.keys() == theirs.keys()
-        moved = max((theirs[key] - start[key]).abs().max().item() for key in theirs)
-        apart = max((mine[key] - theirs[key]).abs().max().item() for key in theirs)
-        assert moved > 1e-3 and apart < 1e-5, (moved, apart)
+        assert_same_end(adapter(folder, stage), adapter(one_process, stage), start)
     # the batch plan depends on the requests alone, so sharded evaluation gives the answers of one process
     for stage in STAGES:
         for file in sorted((folder / 'predictions' / stage).glob('*.jsonl')):
@@ -83,6 +92,6 @@ def test_two_processes_resume_what_one_began(one_process, tmp_path):
     assert done.returncode == 130, done.stderr[-2000:]
     assert list(folder.glob('stages/02-vqav2/checkpoint/0-fit-000002/optimizer.safetensors'))
     train(folder, [], processes=2)
+    start = adapter(one_process, '00-zero-shot')
     for stage in STAGES:
-        mine, theirs = adapter(folder, stage), adapter(one_process, stage)
-        assert max((mine[key] - theirs[key]).abs().max().item() for key in theirs) < 1e-5
+        assert_same_end(adapter(folder, stage), adapter(one_process, stage), start)
