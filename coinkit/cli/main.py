@@ -28,6 +28,9 @@ VERBS = {  # verb -> (module, help)
     'doctor': ('doctor', 'what is installed, what is missing, and the cure'),
 }
 
+DEPENDENCIES = ('PIL', 'jinja2', 'matplotlib', 'mmengine', 'numpy', 'peft', 'pluggy', 'rich', 'safetensors', 'tensorboard',
+                'tokenizers', 'torch', 'transformers')  # a checkout run by another Python gets a hint, not a traceback
+
 
 def main(argv: Sequence[str] | None = None, *, prog: str = '') -> int:
     """Run one command; returns the exit status. `prog` is the name a thin door goes by."""
@@ -55,6 +58,13 @@ def _run(verb: str, arguments: list[str], prog: str) -> int:
     except CoinkitError as error:
         sys.stderr.write(f'{prog}: {error}\n')
         return error.exit_code
+    except ModuleNotFoundError as error:
+        package = (error.name or '').partition('.')[0]
+        if package not in DEPENDENCIES:
+            raise
+        sys.stderr.write(f"{prog}: the package '{package}' is not installed for {sys.executable}. Run `bash tools/setup_env.sh` "
+                         'and `. .venv/bin/activate`, or `pip install -c constraints.txt -e .`.\n')
+        return 1
     except KeyboardInterrupt:
         sys.stderr.write(f'\n{prog}: interrupted.\n')
         return 130

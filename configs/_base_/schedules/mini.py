@@ -7,3 +7,4 @@ schedule = dict(
     lr_schedule='cosine',
     warmup_ratio=0.03,
     grad_clip=1.0)
+checkpoint = dict(every_steps=20)  # a killed demo loses seconds
