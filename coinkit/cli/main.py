@@ -62,8 +62,8 @@ def _run(verb: str, arguments: list[str], prog: str) -> int:
         package = (error.name or '').partition('.')[0]
         if package not in DEPENDENCIES:
             raise
-        sys.stderr.write(f"{prog}: the package '{package}' is not installed for {sys.executable}. Run `bash tools/setup_env.sh` "
-                         'and `. .venv/bin/activate`, or `pip install -c constraints.txt -e .`.\n')
+        sys.stderr.write(f"{prog}: the package '{package}' is not installed for {sys.executable}.\nRun "
+                         '`bash tools/setup_env.sh && . .venv/bin/activate`, or `pip install -c constraints.txt -e .`.\n')
         return 1
     except KeyboardInterrupt:
         sys.stderr.write(f'\n{prog}: interrupted.\n')
