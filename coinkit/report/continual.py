@@ -95,6 +95,11 @@ def average_curve(A: Matrix) -> list[float | None]:
     return [_mean(A[i][:i + 1]) for i in range(len(A))]
 
 
+def zero_shot_mean(zero_shot: Row) -> float | None:
+    """Average over all tasks before training: what published tables print beside the zero-shot row."""
+    return _mean(zero_shot)
+
+
 def task_bwt(A: Matrix) -> list[float | None]:
     """Per task: final minus just-learned (0 for the last task)."""
     return [_minus(A[-1][j], A[j][j]) for j in range(len(A))]

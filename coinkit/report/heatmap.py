@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from coinkit.report.canvas import INK, MUTED, RULE, new_figure, plain, shorten, style
-from coinkit.report.continual import average_curve
+from coinkit.report.continual import average_curve, zero_shot_mean
 from coinkit.types import ScoreMatrix
 
 if TYPE_CHECKING:
@@ -43,9 +43,12 @@ def _draw_cells(axes: Axes, matrix: ScoreMatrix, std: Any) -> None:
     for i, row in enumerate(matrix.scores):
         for j, value in enumerate(row):
             _cell(axes, j, i, value, required=j <= i, diagonal=i == j, std=std[i][j] if std else None)
-    for i, mean in enumerate(average_curve(matrix.scores)):
+    means = list(enumerate(average_curve(matrix.scores)))
+    if matrix.zero_shot is not None:
+        means.append((-1 - _GAP, zero_shot_mean(matrix.zero_shot)))
+    for y, mean in means:
         text = '–' if mean is None else f'{mean:.1f}'
-        axes.text(size + _GAP + 0.5, i + 0.5, text, weight='bold', fontsize=8.5, **_ON_CELL)
+        axes.text(size + _GAP + 0.5, y + 0.5, text, weight='bold', fontsize=8.5, **_ON_CELL)
     for j, value in enumerate(matrix.zero_shot or ()):
         _cell(axes, j, -1 - _GAP, value, required=False)
     axes.set(xlim=(-0.02, size + _GAP + 1), ylim=(size + 0.02, -0.02 if matrix.zero_shot is None else -1.02 - _GAP))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from coinkit.report.aggregate import Run, Stat
 from coinkit.report.analysis import Analysis
-from coinkit.report.continual import FORMULAS
+from coinkit.report.continual import FORMULAS, zero_shot_mean
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,11 +45,11 @@ def tables_of(analysis: Analysis, *, explained: bool = True) -> list[Table]:
 
 
 def matrix_table(run: Run) -> Table:
-    """Row 0 is zero-shot; the last column is the average over the tasks seen so far."""
+    """Row 0 is zero-shot; the last column is the average over the tasks seen so far (row 0: over all tasks)."""
     matrix, std = run.matrix, run.std
     n = max(1, len(run.members))
     rows = [] if matrix.zero_shot is None else [
-        ('0 zero-shot', (*(Stat(value) for value in matrix.zero_shot), Stat(None)))]
+        ('0 zero-shot', (*(Stat(value) for value in matrix.zero_shot), Stat(zero_shot_mean(matrix.zero_shot))))]
     for i, scores in enumerate(matrix.scores):
         cells = [Stat(value, std[i][j] if std else None, n) for j, value in enumerate(scores)]
         rows.append((f'{i + 1} {run.tasks[i]}', (*cells, run.curve[i])))

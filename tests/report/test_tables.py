@@ -38,7 +38,7 @@ def test_matrix_table_has_zero_shot_stages_and_mean():
     table = matrix_table(RUN)
     assert [label for label, _ in table.rows] == ['0 zero-shot', '1 OCR_VQA', '2 b']
     assert [cell_text(cell) for cell in table.rows[2][1]] == ['33.33', '60.00', '46.67']
-    assert [cell_text(cell) for cell in table.rows[0][1]] == ['1.00', '2.00', '–']
+    assert [cell_text(cell) for cell in table.rows[0][1]] == ['1.00', '2.00', '1.50']
 
 
 def test_text_shows_formulas_and_never_reads_names_as_markup():
