@@ -174,8 +174,8 @@ def main() -> int:
     parser.add_argument('--cases', default=','.join(CASES), help='which of: ' + ', '.join(CASES))
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--jobs', type=int, default=1, help='runs at a time, one core each')
-    parser.add_argument('--keep', type=Path, help='folder for the runs, those that differ stay there; one in memory, such as '
-                        '/dev/shm/kills, is faster: a run waits for the disk several hundred times')
+    parser.add_argument('--keep', type=Path, help='folder for the runs, those that differ stay there; one in '
+                        'memory, such as /dev/shm/kills, is faster: a run waits for the disk several hundred times')
     args = parser.parse_args()
     unknown = [name for name in args.cases.split(',') if name not in CASES]
     if unknown:
