@@ -27,7 +27,10 @@ from coinkit.errors import Problem
 
 
 class DDP(OneDevice):
-    """`timeout_minutes`: how long a rank waits for the others, who may be generating answers."""
+    """Data parallel: every process holds the model and answers for its share of each global batch.
+
+    `timeout_minutes`: how long a rank waits for the others, who may be generating answers.
+    """
 
     def __init__(self, *, device: str = 'auto', timeout_minutes: float = 120.0):
         super().__init__(device=device)

@@ -36,7 +36,9 @@ REDUCE_BUCKET = 50_000_000  # elements; DeepSpeed's 5e8 takes 2 GB before the fi
 
 
 class DeepSpeed(DDP):
-    """`stage` shards 0 nothing, 1 optimizer state, 2 also gradients, 3 also parameters (the frozen base too).
+    """DeepSpeed's ZeRO: optimizer state, gradients or parameters sharded over the processes.
+
+    `stage` shards 0 nothing, 1 optimizer state, 2 also gradients, 3 also parameters (the frozen base too).
 
     `offload_optimizer` and `offload_params` (stage 3) keep the shards in CPU memory. `config` adds DeepSpeed's own
     options, merged over ours; what the schedule decides (batch, clipping, precision, optimizer) is refused there.
