@@ -7,6 +7,7 @@ provided it, so two plug-ins that claim one name are both named.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -15,7 +16,11 @@ from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
-from mmengine.registry import Registry as MMEngineRegistry
+try:
+    from mmengine.registry import Registry as MMEngineRegistry
+except EOFError:  # its yapf writes a cache at the very first import, and another rank may be caught reading half of it
+    time.sleep(1.0)
+    from mmengine.registry import Registry as MMEngineRegistry
 
 from coinkit.errors import ConfigError, PluginError, Problem, UnknownName, unknown
 
