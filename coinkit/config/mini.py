@@ -1,7 +1,7 @@
 """`--mini`: the same run on the embedded backbone, the mini tasks and a schedule that fits them.
 
 What stays is what the experiment is about: the methods, their number of experts, alpha/rank, the order of tasks and the
-type of schedule. What is swapped stands in the base files' own `mini=dict(...)` blocks.
+type of schedule. What is swapped stands in the base files' own `mini=dict(...)` blocks; what --cfg-options set stays.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from coinkit.config.reading import Source
+from coinkit.config.reading import COMMAND_LINE, Source
 from coinkit.config.signatures import signature_of
 from coinkit.errors import ConfigError, Problem
 from coinkit.registry import METHODS
@@ -18,16 +18,22 @@ _TASK_PARTS = ('train', 'test', 'metric', 'generation', 'schedule')
 
 
 def apply_mini(source: Source) -> None:
-    """Swap the `mini` blocks in; every part without one is told at once."""
+    """Swap the `mini` blocks in; every part without one is told at once.
+
+    A config that says `mini = True` itself (every run directory's) was swapped before: its parts need no blocks.
+    """
     tree = source.tree
+    swapped = tree.get('mini') and source.origins.get('mini') != COMMAND_LINE
     problems = [*_swap_backbone(source), *_swap_tasks(source)]
-    if problems:
+    if problems and not swapped:
         raise ConfigError(problems)
     block = dict(tree['schedule'].pop('mini', None) or {})
     rank = block.pop('rank', None)
+    undone = {*block, *({'epochs'} if 'steps' in block else ())}  # a task's own `epochs` would win over `steps`
     for name, value in block.items():
         _put(source, tree['schedule'], 'schedule', name, value, 'schedule.mini')
-        for task in tree['benchmark']['tasks']:
+    for task in tree['benchmark']['tasks']:
+        for name in undone:
             task.get('schedule', {}).pop(name, None)  # a 7B override would undo the mini value
     if rank is not None:
         for number, method in enumerate(tree['methods']):
@@ -78,7 +84,7 @@ def _set_rank(source: Source, method: dict[str, Any], key: str, rank: int) -> No
         return
     old = method.get('rank', parameters['rank'].default)
     alpha = method.get('alpha', parameters['alpha'].default) if 'alpha' in parameters else None
-    if not isinstance(old, int):
+    if not isinstance(old, int) or source.origins.get(f'{key}.rank') == COMMAND_LINE:
         return  # None: the method does not use LoRA here
     _put(source, method, key, 'rank', rank, 'schedule.mini.rank')
     if isinstance(alpha, int | float):
@@ -87,5 +93,7 @@ def _set_rank(source: Source, method: dict[str, Any], key: str, rank: int) -> No
 
 
 def _put(source: Source, section: dict[str, Any], key: str, name: str, value: Any, said_by: str) -> None:
+    if source.origins.get(f'{key}.{name}') == COMMAND_LINE:
+        return
     section[name] = value
     source.claim(f'{key}.{name}', value, source.file_of(f'{said_by}.{name}'))

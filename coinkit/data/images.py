@@ -11,7 +11,7 @@ import os
 import struct
 import threading
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,6 +111,12 @@ class BadImagePolicy:
             if len(self.first) < self.KEEP:
                 self.first.append(message)
         return None if self.policy == 'skip' else dataclasses.replace(sample, images=())
+
+    def resume(self, counters: Mapping[str, Any]) -> None:
+        """Go on counting from an earlier `report`."""
+        with self._lock:
+            self.skipped, self.stripped = counters['skipped'], counters['stripped']
+            self.first = list(counters['first'])
 
     def report(self) -> dict[str, Any]:
         """Counts and first messages, for run records."""

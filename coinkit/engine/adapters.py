@@ -63,7 +63,10 @@ def load(state: RunState, folder: Path) -> None:
     state.trained = set(of_model)
     with torch.no_grad():
         for name, value in of_model.items():
-            parameters[name].copy_(value)
+            parameter = parameters[name]
+            if parameter.dtype != value.dtype:  # trained in fp32 at that stage, over a bfloat16 base that is now frozen
+                parameter.data = parameter.data.to(value.dtype)
+            parameter.copy_(value)
 
 
 def check_fits(state: RunState, folder: Path, described: Mapping[str, Any]) -> None:

@@ -64,12 +64,13 @@ class Checkpoints:
         state.strategy.barrier()
 
     def save_phase(self, phase_index: int, steps: int, counters: Mapping[str, Any]) -> None:
-        """At the end of a phase, with the plain model."""
+        """At the end of a phase, with the plain model. Collective: every rank calls it."""
         state, name = self.state, f'{phase_index}-{self.state.phase.name}-done'
+        methods = state.method_state()
         if state.strategy.is_main:
             with atomic.folder(self.folder / name) as folder:
                 adapters.save(state, folder / 'adapter')
-                blobs.save(folder, 'methods', state.method_state())
+                blobs.save(folder, 'methods', methods)
                 blobs.save(folder, 'position', {'phase_index': phase_index + 1, 'phase': state.phase.name, 'step': 0,
                                                 'counters': dict(counters)})
             self._record('phase_done', name, phase_index, steps)

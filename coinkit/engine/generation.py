@@ -84,7 +84,7 @@ def generate(backbone: Backbone, requests: Sequence[Request], *, plan: Sequence[
     steps = (1 if backbone.device.type == 'cpu' else 4) if check_every is None else check_every
     depth = 2 * max((len(positions) for positions in plan), default=1)  # the next batch is ready when this one ends
     jobs = (requests[position].encode for positions in plan for position in positions)
-    with _evaluating(backbone), closing(prefetch(jobs, workers, depth)) as encoded:
+    with evaluating(backbone), closing(prefetch(jobs, workers, depth)) as encoded:
         for positions in plan:
             chosen = [requests[position] for position in positions]
             batch = backbone.collate([next(encoded) for _ in chosen], padding_side='left')
@@ -158,7 +158,8 @@ class _Rows:
 
 
 @contextmanager
-def _evaluating(backbone: Backbone) -> Iterator[None]:
+def evaluating(backbone: Backbone) -> Iterator[None]:
+    """Eval mode inside; the mode it had afterwards."""
     was_training = backbone.model.training
     backbone.model.eval()
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 from coinkit.engine import adapters
 from coinkit.engine.run_dir import RunDir, choose_stage
 from coinkit.engine.state import RunState
-from coinkit.errors import ConfigError, Problem
+from coinkit.errors import CoinkitError, ConfigError, Problem
 
 WHERE = 'init_from'
 
@@ -21,9 +21,16 @@ def split_source(source: str) -> tuple[Path, str | None]:
 
 
 def init_problems(source: str) -> list[Problem]:
-    """Whether the source can be read at all."""
-    path, _ = split_source(source)
-    if (path / 'ledger.jsonl').is_file() or (path / 'adapter_config.json').is_file():
+    """Whether the source can be read at all, and has the stage."""
+    path, stage = split_source(source)
+    if (path / 'ledger.jsonl').is_file():
+        old = RunDir(path)
+        try:
+            name = choose_stage(old, old.open_ledger(writable=False), stage)
+        except CoinkitError as error:
+            return [Problem(WHERE, f"'{source}': {error}")]
+        return [] if old.adapter(name).is_dir() else [Problem(WHERE, f"'{source}': stage {name} has no adapter.")]
+    if (path / 'adapter_config.json').is_file():
         return []
     what = 'holds neither a coinkit run (ledger.jsonl) nor a PEFT adapter (adapter_config.json)'
     return [Problem(WHERE, f"'{source}' {what if path.exists() else 'does not exist'}.",

@@ -33,8 +33,7 @@ def train(config: RunConfig, folder: Path, *, fresh: bool = False) -> bool:
     with _processes(config) as (strategy, reporter, interrupt):
         if fresh:
             _move_aside(RunDir(folder), runs, strategy, reporter)
-        for run, each in runs:
-            preflight.check(each, run)
+        preflight.check_runs(config, folder)
         for run, each in runs:
             with _opened(run, each, strategy) as ledger:
                 reporter.say(f'run directory: {run.path}')
@@ -119,7 +118,7 @@ def _opened(run: RunDir, config: RunConfig, strategy: Any) -> Iterator[Ledger]:
 def _claim(run: RunDir, config: RunConfig, world_size: int) -> Ledger:
     run.lock()
     run.sweep()
-    _check_config(run, config)
+    check_config(run, config)
     ledger = run.open_ledger()
     described = environment.describe(config, world_size=world_size)
     if not run.environment.exists():
@@ -130,7 +129,7 @@ def _claim(run: RunDir, config: RunConfig, world_size: int) -> Ledger:
     return ledger
 
 
-def _check_config(run: RunDir, config: RunConfig) -> None:
+def check_config(run: RunDir, config: RunConfig) -> None:
     """A used directory continues the config it was started with; tasks may be appended."""
     if not run.config.exists():
         return

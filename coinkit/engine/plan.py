@@ -15,6 +15,7 @@ from rich.table import Table
 from coinkit.config import RunConfig, variants
 from coinkit.engine import builder, preflight
 from coinkit.engine.datasets import StreamDatasets
+from coinkit.engine.launch import check_config
 from coinkit.engine.processes import Launch
 from coinkit.engine.progress import Reporter
 from coinkit.engine.run_dir import RunDir
@@ -60,7 +61,9 @@ def show_plan(config: RunConfig, folder: Path) -> int:
 
 def _missing(config: RunConfig, folder: Path) -> ConfigError | None:
     try:
-        preflight.check(config, RunDir(folder))
+        preflight.check_runs(config, folder)
+        for name, each in variants(config):
+            check_config(RunDir(folder / name), each)
     except ConfigError as error:
         return error
     return None

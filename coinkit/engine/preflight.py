@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from coinkit.config import RunConfig, resolve_stream
+from coinkit.config import RunConfig, resolve_stream, variants
 from coinkit.engine.datasets import StreamDatasets
 from coinkit.engine.init_from import init_problems
 from coinkit.engine.run_dir import RunDir
@@ -32,6 +33,15 @@ def check(config: RunConfig, run: RunDir | None = None) -> None:
         missing.append(TRY_MINI)
     if problems or missing:
         raise ConfigError([*problems, *missing])
+
+
+def check_runs(config: RunConfig, folder: Path) -> None:
+    """`check` for every run that the config asks for in `folder`: one, or one per seed and order."""
+    runs = [(RunDir(folder / name), each) for name, each in variants(config)]
+    if problems := RunDir(folder).check_parent_of([run.path for run, _ in runs]):
+        raise ConfigError(problems)
+    for run, each in runs:
+        check(each, run)
 
 
 def data_problems(config: RunConfig) -> list[Problem]:

@@ -77,11 +77,26 @@ class RunDir:
             return [Problem(where, f'cannot be written: {why}.', 'Choose another with --work-dir.')]
         return []
 
+    def check_parent_of(self, paths: Sequence[Path]) -> list[Problem]:
+        """A directory of several runs (seeds, orders) must be neither a run itself nor somebody else's, as problems."""
+        if self.path in paths or not self.path.is_dir():
+            return []
+        if self.ledger.exists():
+            return [Problem(str(self.path), 'the directory holds a run that was started without seeds or orders.',
+                            'Choose another with --work-dir, or --fresh to start anew (the old run is kept beside it).')]
+        own = {path.relative_to(self.path).parts[0] for path in paths}
+        foreign = bool({entry.name for entry in self.path.iterdir()} - own)
+        return self.check_usable() if foreign and not self._runs() else []
+
+    def _runs(self) -> list[RunDir]:
+        """The runs in this directory: itself, or one per seed and order."""
+        return [RunDir(file.parent) for depth in ('', '*/', '*/*/') for file in self.path.glob(f'{depth}ledger.jsonl')]
+
     def move_aside(self) -> Path | None:
         """For --fresh: keep what was earned under another name. Only coinkit's own, and not while it is being written."""
         if not self.path.exists() or not any(self.path.iterdir()):
             return None
-        runs = [RunDir(file.parent) for depth in ('', '*/', '*/*/') for file in self.path.glob(f'{depth}ledger.jsonl')]
+        runs = self._runs()
         if not runs and self.is_foreign():
             raise ConfigError(self.check_usable())
         try:

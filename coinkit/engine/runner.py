@@ -141,15 +141,15 @@ class Runner:
         trainer = PhaseTrainer(state, mix, schedule, phase_index=phase_index, checkpoints=checkpoints, log=self.log,
                                interrupt=self.interrupt)
         trainer.run()
-        checkpoints.save_phase(phase_index, trainer.num_steps, trainer.policy.report())
+        checkpoints.save_phase(phase_index, trainer.num_steps, trainer.bad_images())
 
     def _finish_stage(self, name: str) -> None:
         """Write the stage's adapter and plug-in state, then say so in the ledger."""
         state, digest = self.state, None
+        methods = state.method_state()  # on every rank: a method may gather
         if self.strategy.is_main:
             if state.bank is not None or adapters.own_parameters(state):
                 digest = adapters.save(state, self.run.adapter(name))
-            methods = state.method_state()
             with atomic.folder(self.run.methods(name)) as folder:
                 blobs.save(folder, 'methods', methods)
         adapters.own_parameters(state)

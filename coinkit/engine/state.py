@@ -18,6 +18,7 @@ from coinkit.data.batch import Batch, ForwardOutput
 from coinkit.data.images import BadImagePolicy
 from coinkit.data.sampling import Subset
 from coinkit.engine import adapters
+from coinkit.engine.generation import evaluating
 from coinkit.engine.interrupt import Interrupt
 from coinkit.engine.loader import encode_samples
 from coinkit.engine.progress import Reporter
@@ -132,8 +133,7 @@ class RunState:
         share = range(self.strategy.rank, len(samples), self.strategy.world_size)
         chunks = [list(share[i:i + batch_size]) for i in range(0, len(share), batch_size)]
         policy = BadImagePolicy(self.config.data.on_bad_image)
-        self.backbone.model.eval()
-        with self.reporter.bar(label, len(share), unit='samples') as bar:
+        with self.reporter.bar(label, len(share), unit='samples') as bar, evaluating(self.backbone):
             for chunk in chunks:
                 self.interrupt.check('the phases trained so far are saved')
                 encoded = encode_samples(self.backbone, [samples[i] for i in chunk], training=True, policy=policy)

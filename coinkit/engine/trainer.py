@@ -75,9 +75,17 @@ class PhaseTrainer:
                 self._step(step, batches)
                 bar.advance(1, **self._after(step + 1))
         state.strategy.release()
-        if self.policy.first:
-            state.reporter.say(f'{state.task.name}: {self.policy.skipped} samples were skipped and {self.policy.stripped} '
-                               f'trained without their picture. First: {self.policy.first[0]}')
+        bad = self.bad_images()
+        if bad['first']:
+            state.reporter.say(f'{state.task.name}: {bad["skipped"]} samples were skipped and {bad["stripped"]} '
+                               f'trained without their picture. First: {bad["first"][0]}')
+
+    def bad_images(self) -> dict[str, Any]:
+        """What `on_bad_image` did so far, over all ranks. Collective."""
+        reports = self.state.strategy.gather_json(self.policy.report())
+        return {'skipped': sum(report['skipped'] for report in reports),
+                'stripped': sum(report['stripped'] for report in reports),
+                'first': [message for report in reports for message in report['first']][:BadImagePolicy.KEEP]}
 
     def _prepare(self) -> None:
         state, schedule = self.state, self.schedule
@@ -100,7 +108,8 @@ class PhaseTrainer:
             return 0
         position = self.checkpoints.load_step(path)
         self.state.step = self.last_logged = position['step']
-        self.policy.skipped, self.policy.stripped = (position['counters'][key] for key in ('skipped', 'stripped'))
+        if self.state.strategy.is_main:  # it goes on counting for all
+            self.policy.resume(position['counters'])
         self.log.rewind(self.state.index + 1, self.phase_index, self.state.step)
         self.state.reporter.say(f'{self.state.task.name}: continuing {self.state.phase.name} at step {self.state.step}')
         return self.state.step
@@ -124,7 +133,7 @@ class PhaseTrainer:
         if self.has['before_step']:
             state.hooks.call('coinkit_before_step', state=state)
         factor = self.schedule.lr_factor(step, self.num_steps)
-        self.rate = factor * self.peaks[0]
+        self.rate = factor * self.schedule.lr
         norm = strategy.step([factor * peak for peak in self.peaks])
         self._total('grad_norm', norm / strategy.world_size)
         state.step = step + 1
@@ -170,7 +179,7 @@ class PhaseTrainer:
         save = not last and (stop or strategy.any_rank(self.checkpoints.due(step)))
         notes = self._log(step) if last or save or step % LOG_EVERY == 0 else {}
         if save:
-            self.checkpoints.save_step(self.phase_index, step, self.policy.report())
+            self.checkpoints.save_step(self.phase_index, step, self.bad_images())
         if stop and not last:
             raise Interrupted(f'Stopped as asked; {self.state.task.name} is saved at step {step} of {self.num_steps}. '
                               'Run the same command again to continue.')

@@ -27,7 +27,8 @@ class FineTune:
         self.train_projector, self.train_vision = train_projector, train_vision
 
     @classmethod
-    def preflight(cls, *, mode: str = 'lora', rank: int = 128, dropout: float = 0.05, **_: Any) -> list[Problem]:
+    def preflight(cls, *, mode: str = 'lora', rank: int = 128, dropout: float = 0.05, train_vision: bool = False,
+                  **_: Any) -> list[Problem]:
         """Values no run can use."""
         problems = []
         if mode not in ('lora', 'full'):
@@ -36,10 +37,13 @@ class FineTune:
             problems.append(Problem('methods: rank', f'{rank} given, at least 1 allowed.'))
         if not 0 <= dropout < 1:
             problems.append(Problem('methods: dropout', f'{dropout} given, 0 <= dropout < 1 allowed.'))
+        if train_vision and mode == 'lora':
+            problems.append(Problem('methods: train_vision', "True given with mode='lora', which trains no vision tower.",
+                                    "Set mode='full', or name the tower's linears in targets."))
         return problems
 
     def coinkit_prepare_model(self, backbone: Any, config: Any) -> AdapterBank | bool:
-        problems = self.preflight(mode=self.mode, rank=self.rank, dropout=self.dropout)
+        problems = self.preflight(mode=self.mode, rank=self.rank, dropout=self.dropout, train_vision=self.train_vision)
         if problems:
             raise ConfigError(problems)
         if self.train_projector and backbone.projector:

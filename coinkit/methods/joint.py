@@ -34,6 +34,6 @@ class Joint(FineTune):
         from coinkit.data.sampling import Mix
 
         parts = [state.train_samples(index) for index in range(len(state.stream))]
-        steps = {} if self.joint_steps == 'pass' else {
-            'steps': sum(state.schedule(index).num_steps(len(part)) for index, part in enumerate(parts))}
-        return [Phase(samples=Mix(*parts), schedule={**vars(state.config.schedule), **steps})]
+        steps = None if self.joint_steps == 'pass' else sum(
+            state.schedule(index).num_steps(len(part)) for index, part in enumerate(parts))
+        return [Phase(samples=Mix(*parts), schedule={**vars(state.config.schedule), 'steps': steps})]

@@ -15,7 +15,7 @@ def test_mini_swaps_backbone_tasks_and_schedule(write) -> None:
     assert [task.name for task in resolve_stream(config)] == ['ScienceQA', 'GQA']
     first = resolve_stream(config)[0]
     assert first.train == {'type': 'Mini', 'kind': 'scienceqa', 'split': 'train', 'size': 500}
-    assert first.schedule == {'epochs': 2}, 'a 7B batch size must not undo the mini one'
+    assert first.schedule == {}, 'a 7B batch size or number of epochs must not undo the mini one'
 
 
 def test_mini_keeps_alpha_over_rank(write) -> None:
@@ -58,3 +58,22 @@ def test_a_dumped_mini_config_stays_mini(write) -> None:
     config = load_config(write('run.py', "_base_ = 'base.py'\n"), mini=True)
     assert load_config(write('config.py', dump(config))) == config
     assert load_config(write('config.py', dump(config)), mini=True) == config
+
+
+def test_a_dumped_mini_config_needs_no_mini_blocks(write) -> None:
+    path = write('run.py', """_base_ = 'base.py'
+rows = dict(type='InstructionJson', path='rows.json')
+benchmark = dict(tasks=[dict(name='A', train=rows, test=rows, metric=dict(type='gqa'), mini=dict(train=dict(limit=4)))],
+                 orders=dict(_delete_=True))
+del rows
+""")
+    config = load_config(path, mini=True)
+    assert config.benchmark.tasks[0].train['limit'] == 4
+    assert load_config(write('config.py', dump(config))) == config
+
+
+def test_the_command_line_wins_over_mini_blocks(write) -> None:
+    path = write('run.py', "_base_ = 'base.py'\n")
+    options = ['schedule.lr=0.5', 'methods.0.rank=8', 'methods.0.alpha=24']
+    config = load_config(path, mini=True, options=options)
+    assert config.schedule.lr == 0.5 and config.methods[0]['rank'] == 8 and config.methods[0]['alpha'] == 24

@@ -99,6 +99,7 @@ def test_the_files_are_right_to_begin_with(files, capsys) -> None:
     ('methods.0.rnk=8', ["methods.0.rnk: unknown argument of method 'FineTune': 'rnk'", "Did you mean 'rank'?"]),
     ('methods.0.rank=eight', ["methods.0.rank: given 'eight' (str), allowed: a whole number"]),
     ('methods.0.rank=0', ['rank: 0 given, at least 1 allowed']),
+    ('methods.0.train_vision=true', ["True given with mode='lora'", "Set mode='full'"]),
     ('methods.0.dropout=1.5', ['dropout: 1.5 given, 0 <= dropout < 1 allowed']),
     ('backbone.type=Lava', ["backbone.type: unknown backbone 'Lava'", "Did you mean 'Llava'?"]),
     ('backbone.checkpoint=nowhere/llava', ['nowhere/llava', '--mini']),
@@ -190,6 +191,20 @@ def test_a_foreign_or_unwritable_work_dir(files, capsys) -> None:
     assert 'own.py: the work directory is a file' in refused(capsys, 'own.py', '--work-dir', 'own.py')
     assert 'own.py is a file' in refused(capsys, 'own.py', '--work-dir', 'own.py/run')
     assert '/proc/run: cannot be written' in refused(capsys, 'own.py', '--work-dir', '/proc/run')
+    text = refused(capsys, 'own.py', '--work-dir', 'data', '--cfg-options', 'seeds=[0,1]')
+    assert 'data: the directory is not empty and holds no coinkit run' in text
+    Path('one').mkdir()
+    Path('one/ledger.jsonl').touch()
+    text = refused(capsys, 'own.py', '--work-dir', 'one', '--cfg-options', 'seeds=[0,1]')
+    assert 'one: the directory holds a run that was started without seeds or orders' in text
+
+
+def test_init_from_a_stage_that_is_not_there(files, capsys) -> None:
+    Path('old').mkdir()
+    Path('old/ledger.jsonl').write_text('{"event": "stage_done", "stage": "00-zero-shot"}\n')
+    text = refused(capsys, 'own.py', '--cfg-options', 'init_from=old:7')
+    assert "init_from: 'old:7'" in text and "unknown stage '7'" in text and '00-zero-shot' in text
+    assert 'stage 00-zero-shot has no adapter' in refused(capsys, 'own.py', '--cfg-options', 'init_from=old')
 
 
 def test_a_changed_config_in_a_used_work_dir(files, capsys) -> None:

@@ -233,7 +233,7 @@ def test_predict_answers_by_hand(mini_engine, fine_tuned, tmp_path) -> None:
 # --- seeds, orders, appended tasks, init_from ---------------------------------------------------------------------
 
 
-def test_seeds_and_orders_are_runs_of_their_own(mini_engine, tmp_path) -> None:
+def test_seeds_and_orders_are_runs_of_their_own(mini_engine, tmp_path, capsys) -> None:
     orders = "benchmark.orders={'back': ['GQA', 'TextVQA']}"
     mini_engine.train(config('seeds=[0,1]', "orders=['back']", orders, NO_ZERO, 'schedule.steps=1', 'evaluation.limit=1'),
                       tmp_path / 'run')
@@ -242,6 +242,12 @@ def test_seeds_and_orders_are_runs_of_their_own(mini_engine, tmp_path) -> None:
     assert all(matrix(path)['tasks'] == ['GQA', 'TextVQA'] for path in runs)
     first, second = (adapter(path, '01-gqa') for path in runs)
     assert any(not torch.equal(first[name], second[name]) for name in first)
+    from coinkit.engine.plan import show_plan
+
+    assert show_plan(config('seeds=[0,1,2]', "orders=['back']", orders, NO_ZERO, 'schedule.steps=1',
+                            'evaluation.limit=1'), tmp_path / 'run') == 0
+    assert show_plan(config('seeds=[0,1]', "orders=['back']", orders, NO_ZERO), tmp_path / 'run') == 2
+    assert 'was started with another config' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('name', ['finetune', 'moelora', 'single_task'])
