@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from coinkit.cli.options import add_plugin_arguments, plugins_of
 from coinkit.errors import ConfigError, Problem, RunError
 
 if TYPE_CHECKING:
@@ -37,16 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--to', choices=('peft', 'merged'), required=True,
                         help='peft: an adapter folder for PEFT; merged: the whole model')
     parser.add_argument('--out', metavar='D', required=True, help='new folder to write')
-    parser.add_argument('--plugin', metavar='P', action='append', default=[], help='a plug-in the run was made with')
+    add_plugin_arguments(parser)
 
 
 def main(args: argparse.Namespace) -> int:
-    from coinkit.plugins import load_plugins
-
     out = Path(args.out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(Problem('--out', f"'{out}' exists and is not an empty folder.", 'Choose a new one.'))
-    load_plugins(args.plugin)
+    plugins_of(args)
     backbone, bank, trained, stage = _load_stage(Path(args.run), args.stage)
     written = (_write_peft if args.to == 'peft' else _write_merged)(backbone, bank, trained, out)
     sys.stdout.write(f'Stage {stage} of {args.run}:\n')
@@ -65,9 +64,7 @@ def _load_stage(path: Path, wanted: str | None) -> tuple[Backbone, AdapterBank |
     from coinkit.registry import BACKBONES
 
     run = RunDir(path)
-    if not run.ledger.exists():
-        raise RunError(f'{path}: not a run directory (no ledger.jsonl).{_variants(path)}')
-    stage = choose_stage(run, run.open_ledger(writable=False), wanted)
+    stage = choose_stage(run, run.read_ledger(), wanted)
     tensors, card = load_adapter(run.adapter(stage))
     config = replace(load_config(run.config), device='cpu')
     backbone = BACKBONES.build(dict(config.backbone), device='cpu')
@@ -77,11 +74,6 @@ def _load_stage(path: Path, wanted: str | None) -> tuple[Backbone, AdapterBank |
         bank.load_state_dict(of_bank)
     _set_trained(backbone.model, of_model, run.adapter(stage))
     return backbone, bank, sorted(of_model), stage
-
-
-def _variants(path: Path) -> str:
-    names = sorted(str(each.parent) for each in path.glob('*/ledger.jsonl'))
-    return f" It holds several runs: {', '.join(names)}." if names else ''
 
 
 def _set_trained(model: Any, tensors: dict[str, Any], where: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from coinkit.cli.options import add_plugin_arguments, plugins_of
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_arguments(parser)
@@ -18,9 +20,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--work-dir', metavar='D', help='run directory (default: work_dirs/<name of the config>)')
     parser.add_argument('--mini', action='store_true',
                         help='the same config on the embedded mini model and tasks: no weights, no data, minutes')
-    parser.add_argument('--plugin', metavar='P', action='append', default=[],
-                        help='a plug-in: path/to/file.py or a module (may be repeated)')
-    parser.add_argument('--no-plugin', metavar='NAME', action='append', default=[], help='disable a plug-in')
+    add_plugin_arguments(parser)
     parser.add_argument('--cfg-options', metavar='k=v', nargs='+', default=[],
                         help='change keys of the config, e.g. schedule.lr=1e-4 methods.0.rank=64')
     parser.add_argument('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)  # the deepspeed launcher adds it
@@ -29,10 +29,8 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
 def read_config(args: argparse.Namespace):
     """The valid config with the command line's changes, its plug-ins loaded."""
     from coinkit.config import load_config
-    from coinkit.plugins import load_plugins
 
-    manager = load_plugins(args.plugin, disabled=args.no_plugin)
-    return load_config(args.config, options=args.cfg_options, mini=args.mini, plugins=manager)
+    return load_config(args.config, options=args.cfg_options, mini=args.mini, plugins=plugins_of(args))
 
 
 def main(args: argparse.Namespace) -> int:

@@ -56,6 +56,18 @@ def _check_choice(source: Source, names: list[str]) -> Iterator[Problem]:
         yield Problem(source.where('orders'), 'given together with `order`; allowed: one of them.')
     if tree.get('tasks') is not None:
         yield from _check_task_list(source, 'tasks', tree['tasks'], names)
+        yield from _check_tasks_in_orders(source, tree['tasks'], tree.get('orders') or [order])
+
+
+def _check_tasks_in_orders(source: Source, tasks: Iterable[str], chosen: Iterable[Any]) -> Iterator[Problem]:
+    """An order may leave tasks out; `tasks` must not ask for those."""
+    orders = source.tree['benchmark'].get('orders', {})
+    for order in chosen:
+        listed = orders.get(order) if isinstance(order, str) else order
+        left_out = [name for name in tasks if listed is not None and name not in listed]
+        if left_out:
+            yield Problem(source.where('tasks'), f'{", ".join(left_out)} given; the order {order!r} leaves them out.',
+                          'Leave them out here as well, or take another order.')
 
 
 def _check_task_list(source: Source, key: str, listed: Iterable[str], names: list[str]) -> Iterator[Problem]:

@@ -115,13 +115,13 @@ def _wrong_rows(file: Path, index: RecordIndex) -> list[Problem]:
 
 
 def _wrong_images(file: Path, index: RecordIndex, folder: str, on_bad_image: str) -> list[Problem]:
-    if on_bad_image != 'error':
-        return []
     images: dict[str, int] = index.finding('images')
-    if not images:
+    if not images or on_bad_image == 'text_only':
         return []
     if not os.path.isdir(folder):
         return [Problem(str(file), f"its image folder '{folder}' does not exist.", 'Set image_root or data.root.')]
+    if on_bad_image != 'error':
+        return []
     missing = missing_images(images, folder)
     if not missing:
         return []

@@ -12,7 +12,6 @@ from coinkit.engine import builder, generation
 from coinkit.engine.progress import Reporter
 from coinkit.engine.run_dir import RunDir, choose_stage
 from coinkit.engine.strategies import make_strategy
-from coinkit.errors import RunError
 from coinkit.types import Sample, Turn
 
 
@@ -20,9 +19,7 @@ def predict(path: Path, *, stage: str | None, images: Sequence[str], prompt: str
             device: str = 'auto') -> str:
     """The answer of the stage's own adapter (a routing method is not asked)."""
     run = RunDir(path)
-    if not run.ledger.exists():
-        raise RunError(f'{path}: not a run directory (no ledger.jsonl).')
-    name = choose_stage(run, run.open_ledger(writable=False), stage)
+    name = choose_stage(run, run.read_ledger(), stage)
     config = replace(load_config(run.config), device=device, strategy={'type': 'OneDevice'})
     strategy = make_strategy(config.strategy, device=device)
     strategy.setup()

@@ -88,6 +88,14 @@ class RunDir:
         foreign = bool({entry.name for entry in self.path.iterdir()} - own)
         return self.check_usable() if foreign and not self._runs() else []
 
+    def read_ledger(self) -> Ledger:
+        """The ledger, to look at; a directory that is no run is an error."""
+        if not self.ledger.exists():
+            runs = sorted(str(run.path) for run in self._runs())
+            raise RunError(f'{self.path}: not a run directory (no ledger.jsonl).'
+                           + (f' It holds several runs: {", ".join(runs)}.' if runs else ''))
+        return self.open_ledger(writable=False)
+
     def _runs(self) -> list[RunDir]:
         """The runs in this directory: itself, or one per seed and order."""
         return [RunDir(file.parent) for depth in ('', '*/', '*/*/') for file in self.path.glob(f'{depth}ledger.jsonl')]

@@ -112,6 +112,12 @@ def test_orders_of_the_benchmark_are_checked(write) -> None:
     assert "benchmark.orders.odd: unknown task 'VQA'. Did you mean 'GQA'?" in text
 
 
+def test_tasks_that_the_order_leaves_out_are_refused(write) -> None:
+    text = refused(write('run.py', "_base_ = 'base.py'\nbenchmark = dict(orders=dict(short=['GQA']))\n"
+                                   "order = 'short'\ntasks = ['ScienceQA']\n"))
+    assert "tasks: ScienceQA given; the order 'short' leaves them out" in text
+
+
 def test_validation_imports_no_torch(write) -> None:
     path = write('run.py', "_base_ = 'base.py'\n")
     code = ('import sys\nfrom coinkit.config import load_config\n'

@@ -158,6 +158,7 @@ def test_a_missing_image_folder_or_picture(files, capsys) -> None:
     (files / 'data' / 'images' / 'fish.png').unlink()
     (files / 'data' / 'images').rmdir()
     assert 'image folder' in refused(capsys, 'own.py')
+    assert 'image folder' in refused(capsys, 'own.py', '--cfg-options', 'data.on_bad_image=skip')
 
 
 @pytest.mark.parametrize(('content', 'words'), [
