@@ -101,9 +101,9 @@ def _write_merged(backbone: Backbone, bank: AdapterBank | None, trained: list[st
     if bank is not None:
         merge_all(bank)
     parameters = dict(backbone.model.named_parameters())
-    dtype = next(p.dtype for name, p in parameters.items() if name not in trained)
-    for name in trained:  # one dtype in the file: the base's
-        parameters[name].data = parameters[name].data.to(dtype)
+    frozen = [p.dtype for name, p in parameters.items() if name not in trained]
+    for name in trained if frozen else ():  # one dtype in the file: the base's
+        parameters[name].data = parameters[name].data.to(frozen[0])
     backbone.save(out)
     return LOAD_MERGED.format(kind=type(backbone).__name__, out=str(out))
 

@@ -54,6 +54,10 @@ def load(state: RunState, folder: Path) -> None:
     values, described = load_adapter(folder)
     check_fits(state, folder, described)
     of_bank, of_model = split_tensors(values)
+    since = sorted(state.trained - set(of_model))
+    if since:  # its value of that time is nowhere
+        raise RunError(f"{folder}: does not hold '{since[0]}', which was trained since. Parameters of which an earlier "
+                       'value may be wanted must train from the start: choose them in coinkit_prepare_model.')
     if state.bank is not None:
         state.bank.restore(described['bank'], of_bank)
     parameters = dict(state.backbone.model.named_parameters())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
@@ -38,6 +39,8 @@ def build_state(config: RunConfig, run: RunDir, strategy: Any, reporter: Reporte
     """Everything a run needs, with the model at theta_0."""
     hooks = build_hooks(config)
     stream = resolve_stream(config)
+    if config.deterministic:
+        os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')  # without it torch refuses matrix products on a GPU
     torch.use_deterministic_algorithms(config.deterministic)
     backbone = BACKBONES.build(dict(config.backbone), device=str(strategy.device))
     backbone.model.requires_grad_(False)

@@ -156,8 +156,9 @@ class PhaseTrainer:
         total = torch.zeros((), device=self.state.strategy.device)
         for plugin, named in terms.items():
             for name, value in named.items():
-                total = total + value / share
-                self._total(f'{plugin}.{name}', value / share)
+                part = torch.as_tensor(value, device=total.device) / share  # a method may return a plain 0.0
+                total = total + part
+                self._total(f'{plugin}.{name}', part)
         return total
 
     def _take_notes(self) -> None:

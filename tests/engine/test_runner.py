@@ -280,6 +280,21 @@ def test_init_from_a_peft_folder_starts_where_it_ended(mini_engine, tmp_path, fi
     assert old and all(torch.equal(start[name], value) for name, value in old.items())
 
 
+def test_a_stage_that_lacks_what_was_trained_since_is_refused(mini_engine, fine_tuned) -> None:
+    from coinkit.engine import builder
+    from coinkit.engine.progress import Reporter
+    from coinkit.engine.run_dir import RunDir
+    from coinkit.engine.strategies.one_device import OneDevice
+
+    strategy = OneDevice(device='cpu')
+    strategy.setup()
+    state = builder.build_state(config(), RunDir(fine_tuned), strategy, Reporter(active=False))
+    state.load_stage('01-textvqa')
+    state.trained.add('model.vision_tower.late')
+    with pytest.raises(RunError, match="does not hold 'model.vision_tower.late', which was trained since"):
+        state.load_stage('01-textvqa')
+
+
 # --- the plan -----------------------------------------------------------------------------------------------------
 
 
