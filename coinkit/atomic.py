@@ -16,16 +16,22 @@ from pathlib import Path
 from typing import Any
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file atomically; parent folders are made."""
+@contextmanager
+def file(path: Path) -> Iterator[Path]:
+    """Fill a file under a temporary name, then move it into place; parent folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'.{path.name}.tmp-{os.getpid()}')
-    with open(temporary, 'wb') as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    yield temporary
+    with open(temporary, 'rb') as handle:
+        os.fsync(handle.fileno())
     os.replace(temporary, path)
     sync_folder(path.parent)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically."""
+    with file(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_text(path: Path, content: str) -> None:

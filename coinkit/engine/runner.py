@@ -106,7 +106,7 @@ class Runner:
         state = self.state
         state.index, state.step, state.phase = index, 0, Phase('begin')
         name = state.stage_name
-        self.ledger.append('stage_started', stage=name)
+        self._check_data(name)
         state.seed('begin_task')
         state.hooks.call('coinkit_begin_task', state=state)
         builder.raise_precision(state)
@@ -128,6 +128,15 @@ class Runner:
         state.hooks.call('coinkit_end_task', state=state)
         self._finish_stage(name)
         checkpoints.clear()
+
+    def _check_data(self, name: str) -> None:
+        """A stage goes on with the training data it was started with, or not at all."""
+        fingerprint = self.state.train_samples().fingerprint
+        started = self.ledger.last('stage_started', stage=name)
+        if started is not None and started['data'] != fingerprint:
+            raise RunError(f'{self.state.task.name}: the training data changed since this stage was started. Put the old '
+                           'files back, or use another --work-dir or --fresh.')
+        self.ledger.append('stage_started', stage=name, data=fingerprint)
 
     def _train_phase(self, phase: Phase, phase_index: int, checkpoints: Checkpoints, trained: Trained) -> None:
         state = self.state

@@ -176,12 +176,12 @@ class PhaseTrainer:
     def _after(self, step: int) -> dict[str, str]:
         """Log, save and stop where due; `step` steps are finished. Returns notes for the bar."""
         strategy, last = self.state.strategy, step == self.num_steps
-        stop = strategy.any_rank(self.interrupt.requested)
-        save = not last and (stop or strategy.any_rank(self.checkpoints.due(step)))
+        save = not last and strategy.any_rank(self.interrupt.requested or self.checkpoints.due(step))
+        stop = save and strategy.any_rank(self.interrupt.requested)  # asked only when somebody wants something
         notes = self._log(step) if last or save or step % LOG_EVERY == 0 else {}
         if save:
             self.checkpoints.save_step(self.phase_index, step, self.bad_images())
-        if stop and not last:
+        if stop:
             raise Interrupted(f'Stopped as asked; {self.state.task.name} is saved at step {step} of {self.num_steps}. '
                               'Run the same command again to continue.')
         return notes

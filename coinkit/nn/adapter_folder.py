@@ -7,7 +7,6 @@ atomically, and the card holds their hash: a folder whose card fits is complete.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -15,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from coinkit.atomic import write_bytes, write_text
+from coinkit import atomic
 from coinkit.errors import DataError
 
 SCHEMA = 'coinkit.adapter/1'
@@ -30,11 +29,10 @@ def save_adapter(folder: str | os.PathLike[str], tensors: Mapping[str, Tensor],
                  card: Mapping[str, Any]) -> dict[str, Any]:
     """Write the folder, replacing an older one; returns the card as written (with `schema` and `sha256`)."""
     target = Path(folder)
-    data = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
-    written = {'schema': SCHEMA, **card, 'sha256': hashlib.sha256(data).hexdigest()}
-    text = json.dumps(written, indent=1, ensure_ascii=False) + '\n'
-    write_bytes(target / TENSORS, data)
-    write_text(target / CARD, text)
+    with atomic.file(target / TENSORS) as temporary:  # tensor by tensor: a whole 7B model is not held twice
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
+    written = {'schema': SCHEMA, **card, 'sha256': atomic.sha256_file(target / TENSORS)}
+    atomic.write_text(target / CARD, json.dumps(written, indent=1, ensure_ascii=False) + '\n')
     return written
 
 
@@ -43,13 +41,13 @@ def load_adapter(folder: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dic
     card = read_card(folder)
     path = Path(folder) / TENSORS
     try:
-        data = path.read_bytes()
+        digest = atomic.sha256_file(path)
     except OSError as error:
         raise DataError(f'{path}: cannot be read ({error.strerror}).') from error
-    if hashlib.sha256(data).hexdigest() != card.get('sha256'):
+    if digest != card.get('sha256'):
         raise DataError(f'{path}: the content does not match {CARD} (damaged, or the two were mixed up).')
     try:
-        return load(data), card
+        return load_file(path), card
     except SafetensorError as error:
         raise DataError(f'{path}: not a safetensors file ({error}).') from error
 
