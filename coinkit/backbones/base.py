@@ -73,10 +73,11 @@ class Backbone(ABC):
     def set_gradient_checkpointing(self, enabled: bool) -> None:
         """Recompute the language model's layers in the backward pass, or not."""
         language = self.model.get_submodule(self.language_model)
+        kind = 'activation' if hasattr(language, 'activation_checkpointing_enable') else 'gradient'  # transformers 5.23 / older
         if enabled:
-            language.gradient_checkpointing_enable({'use_reentrant': False})
+            getattr(language, f'{kind}_checkpointing_enable')({'use_reentrant': False})
         elif self.recomputes:
-            language.gradient_checkpointing_disable()
+            getattr(language, f'{kind}_checkpointing_disable')()
         self.recomputes = enabled
 
     @classmethod
