@@ -73,7 +73,8 @@ class Backbone(ABC):
     def set_gradient_checkpointing(self, enabled: bool) -> None:
         """Recompute the language model's layers in the backward pass, or not."""
         language = self.model.get_submodule(self.language_model)
-        kind = 'activation' if hasattr(language, 'activation_checkpointing_enable') else 'gradient'  # transformers 5.23 / older
+        # its name in transformers 5.23, and before
+        kind = 'activation' if hasattr(language, 'activation_checkpointing_enable') else 'gradient'
         if enabled:
             getattr(language, f'{kind}_checkpointing_enable')({'use_reentrant': False})
         elif self.recomputes:

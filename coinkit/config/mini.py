@@ -36,6 +36,7 @@ def apply_mini(source: Source) -> None:
         for name in undone:
             task.get('schedule', {}).pop(name, None)  # a 7B override would undo the mini value
     if rank is not None:
+        _write_out_fine_tune(tree)
         for number, method in enumerate(tree['methods']):
             _set_rank(source, method, f'methods.{number}', rank)
     tree['mini'] = True
@@ -75,6 +76,12 @@ def _swap_tasks(source: Source) -> Iterator[Problem]:
 def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     """A block with `type` of another component replaces; otherwise single keys change."""
     return dict(new) if 'type' in new and new['type'] != old.get('type') else {**old, **new}
+
+
+def _write_out_fine_tune(tree: dict[str, Any]) -> None:
+    """Methods that only add to others run around FineTune: it is written out, so that it gets the mini rank too."""
+    if not any(hasattr(METHODS.get(method['type']), 'coinkit_prepare_model') for method in tree['methods']):
+        tree['methods'].insert(0, {'type': 'FineTune'})
 
 
 def _set_rank(source: Source, method: dict[str, Any], key: str, rank: int) -> None:

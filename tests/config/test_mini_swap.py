@@ -77,3 +77,14 @@ def test_the_command_line_wins_over_mini_blocks(write) -> None:
     options = ['schedule.lr=0.5', 'methods.0.rank=8', 'methods.0.alpha=24']
     config = load_config(path, mini=True, options=options)
     assert config.schedule.lr == 0.5 and config.methods[0]['rank'] == 8 and config.methods[0]['alpha'] == 24
+
+
+def test_a_method_that_only_adds_gets_a_fine_tune_of_the_mini_rank(tmp_path):
+    plugin = tmp_path / 'adds.py'
+    plugin.write_text('class Adds:\n    def coinkit_after_step(self, state):\n        pass\n\n\n'
+                      "def coinkit_register(registries):\n    registries.METHODS.add('Adds', Adds)\n")
+    run = tmp_path / 'run.py'
+    run.write_text("_base_ = 'coinkit::coin/llava_finetune.py'\nplugins = ['adds.py']\nmethods = [dict(type='Adds')]\n")
+    config = load_config(run, mini=True)
+    assert [method['type'] for method in config.methods] == ['FineTune', 'Adds']
+    assert (config.methods[0]['rank'], config.methods[0]['alpha']) == (16, 32)
