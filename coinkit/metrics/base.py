@@ -7,6 +7,7 @@ answer (text None, see `coinkit.metrics.run`) as wrong, and records scorer id, s
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ def verdict(right: bool) -> Verdict:
     return RIGHT if right else WRONG
 
 
-class ItemMetric:
+class ItemMetric(ABC):
     """A metric that is the mean over items; subclasses set `name` and write `judge`."""
 
     name = ''
@@ -52,8 +53,9 @@ class ItemMetric:
         """Does the item belong to the scored set at all?"""
         return True
 
+    @abstractmethod
     def judge(self, item: Prediction) -> Verdict:
-        raise NotImplementedError
+        """Value in 0..1 of one answered prediction."""
 
     def score(self, predictions: Sequence[Prediction]) -> Score:
         """Percent over the counted items; `per_sample` follows `predictions`, None where an item is not counted."""
