@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from coinkit.engine import adapters
 from coinkit.engine.run_dir import RunDir, choose_stage
 from coinkit.engine.state import RunState
 from coinkit.errors import CoinkitError, ConfigError, Problem
+from coinkit.nn.adapter_folder import read_card
 
 WHERE = 'init_from'
 
@@ -43,11 +46,23 @@ def load_init(state: RunState, source: str) -> None:
     if (path / 'ledger.jsonl').is_file():
         old = RunDir(path)
         name = choose_stage(old, old.open_ledger(writable=False), stage)
+        _check_shape(state, source, read_card(old.adapter(name)))
         adapters.load(state, old.adapter(name))
         state.reporter.say(f'starting from {path}, stage {name}')
         return
     _load_peft(state, path)
     state.reporter.say(f'starting from the PEFT adapter {path}')
+
+
+def _check_shape(state: RunState, source: str, card: Mapping[str, Any]) -> None:
+    """The config states rank and scale of what will train: the old run's blocks must be of that shape."""
+    old = {block['name']: (block['rank'], block['scale']) for block in (card['bank'] or {}).get('blocks', ())}
+    new = {name: (info.rank, info.scale) for name, info in (state.bank.blocks if state.bank else {}).items()}
+    problems = [Problem(WHERE, f"'{source}': its block '{name}' has rank {old[name][0]} and scale {old[name][1]:g}, this "
+                        f'config asks for {rank} and {scale:g}.', "Give the method the old run's rank and alpha.")
+                for name, (rank, scale) in new.items() if name in old and old[name] != (rank, scale)]
+    if problems:
+        raise ConfigError(problems)
 
 
 def _load_peft(state: RunState, path: Path) -> None:

@@ -226,3 +226,19 @@ def test_answers_with_unicode_line_ends_are_scored(mini_engine, tmp_path, monkey
     mini_engine.train(config(), tmp_path / 'run')
     raw = (tmp_path / 'run' / 'predictions' / '01-textvqa' / 'textvqa.jsonl').read_bytes()
     assert json.loads(raw)['prediction'] == 'one\x85two\u2028three'
+
+
+def test_a_start_of_another_rank_is_refused(mini_engine, run, tmp_path) -> None:
+    with pytest.raises(ConfigError, match=r"block 'lora' has rank \d+ and scale"):
+        mini_engine.train(config(f'init_from={run}', 'methods.0.rank=3'), tmp_path / 'new')
+
+
+def test_training_data_that_changed_inside_a_stage_is_refused(mini_engine, run, tmp_path) -> None:
+    copy = tmp_path / 'copy'
+    shutil.copytree(run, copy)
+    lines = (copy / 'ledger.jsonl').read_text().splitlines(keepends=True)
+    started = next(i for i, line in enumerate(lines) if json.loads(line)['event'] == 'stage_started')
+    record = {**json.loads(lines[started]), 'data': 'other'}
+    (copy / 'ledger.jsonl').write_text(''.join(lines[:started]) + json.dumps(record) + '\n')
+    with pytest.raises(RunError, match='the training data changed'):
+        mini_engine.train(config(), copy)
