@@ -43,6 +43,7 @@ def train(config: RunConfig, folder: Path, *, fresh: bool = False) -> bool:
                 if strategy.is_main:
                     write_report(runner)
             interrupt.check('this run is finished')
+        strategy.barrier()  # nobody leaves the process group while the main process still writes its report
         return strategy.is_main
 
 
@@ -76,6 +77,7 @@ def test(config: RunConfig, folder: Path, *, stage: str | None = None, tasks: li
                 runner.evaluate(int(chosen.split('-')[0]), positions)
                 if strategy.is_main:
                     write_report(runner)
+        strategy.barrier()  # nobody leaves the process group while the main process still writes its report
         return strategy.is_main
 
 
