@@ -27,7 +27,7 @@ from coinkit.nn import seeding
 if TYPE_CHECKING:
     from coinkit.engine.state import RunState
 
-LOG_EVERY = 10  # optimizer steps; the only points where the device is waited for
+LOG_EVERY = 10  # optimizer steps; one process waits for its device only there, several also for one flag a step
 
 
 class StepModule(nn.Module):
