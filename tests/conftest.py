@@ -1,4 +1,4 @@
-"""The tiny LLaVA-1.5 of tests/golden/llava15 as a hub-format folder, built once per session."""
+"""The two backbones tests run on: the mini one, and the tiny LLaVA-1.5 of tests/golden/llava15 as a hub-format folder."""
 
 from __future__ import annotations
 
@@ -39,3 +39,25 @@ def tiny_llava_folder(tmp_path_factory) -> Path:
     (folder / 'preprocessor_config.json').write_text(json.dumps(official['image_processor']))
     (folder / 'tokenizer_config.json').write_text('{"tokenizer_class": "LlamaTokenizer", "legacy": false}')
     return folder
+
+
+@pytest.fixture(scope='module')
+def mini():
+    """The backbone that comes with coinkit."""
+    from coinkit.backbones.llava import Llava
+
+    return Llava('mini', dtype='float32', device='cpu')
+
+
+@pytest.fixture(scope='module')
+def tiny(tiny_llava_folder):
+    """A random LLaVA of the published layout."""
+    from coinkit.backbones.llava import Llava
+
+    return Llava(str(tiny_llava_folder), dtype='float32', device='cpu')
+
+
+@pytest.fixture(params=['mini', 'tiny'])
+def backbone(request):
+    """Each of the two in turn."""
+    return request.getfixturevalue(request.param)

@@ -42,21 +42,6 @@ def sample(question, answer=None, images=(Plain('red'),), name='s'):
 QUESTION = 'what is it?\nanswer with one word.'
 
 
-@pytest.fixture(scope='module')
-def mini():
-    return Llava('mini', dtype='float32', device='cpu')
-
-
-@pytest.fixture(scope='module')
-def tiny(tiny_llava_folder):
-    return Llava(str(tiny_llava_folder), dtype='float32', device='cpu')
-
-
-@pytest.fixture(params=['mini', 'tiny'])
-def backbone(request):
-    return request.getfixturevalue(request.param)
-
-
 def batch_of(backbone, samples, *, training=True) -> Batch:
     return backbone.collate([backbone.encode(one, training=training) for one in samples],
                             padding_side='right' if training else 'left')

@@ -11,7 +11,6 @@ import torch
 from PIL import Image, ImageDraw
 
 from coinkit.backbones.conversation import IMAGE_ID
-from coinkit.backbones.llava import Llava
 from coinkit.engine import generation
 from coinkit.engine.generation import Request, decode_batch, default_token_budget, generate, plan_batches, requests_for
 from coinkit.types import Sample, Turn
@@ -48,21 +47,6 @@ def mixed_samples(count: int) -> list[Sample]:
         earlier = (Turn('human', 'hello?'), Turn('gpt', 'hi')) if number % 5 == 0 else ()
         samples.append(Sample(str(number), 't', images, (*earlier, Turn('human', text))))
     return samples
-
-
-@pytest.fixture(scope='module')
-def mini():
-    return Llava('mini', dtype='float32', device='cpu')
-
-
-@pytest.fixture(scope='module')
-def tiny(tiny_llava_folder):
-    return Llava(str(tiny_llava_folder), dtype='float32', device='cpu')
-
-
-@pytest.fixture(params=['mini', 'tiny'])
-def backbone(request):
-    return request.getfixturevalue(request.param)
 
 
 def batched(backbone, samples, *, max_new_tokens=12, token_budget=1500, **options) -> dict[int, str]:
