@@ -1,0 +1,1 @@
+"""MiniGPT-v2, native: its own picture tower and transformers' Llama under the official names."""
