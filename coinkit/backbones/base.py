@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from coinkit.backbones.memory import DecoderSizes, estimate_bytes
 from coinkit.data.batch import Batch, Encoded, ForwardOutput
 from coinkit.errors import Problem
 from coinkit.types import Query, Sample
@@ -25,6 +26,7 @@ class Backbone(ABC):
     """One vision-language model. Sub-classes set `model` and the attributes below in `__init__`."""
 
     model: nn.Module
+    dtype: torch.dtype  # of the frozen weights and of the computation
     max_length: int  # training rows are cut here
     context_length: int  # tokens of a prompt and its answer together
     eos_ids: frozenset[int]
@@ -80,6 +82,23 @@ class Backbone(ABC):
         elif self.recomputes:
             getattr(language, f'{kind}_checkpointing_disable')()
         self.recomputes = enabled
+
+    def read_answer(self, text: str, sample: Sample | Query) -> str:
+        """A generated text as predictions store it, in the task's own form."""
+        return text
+
+    def decoder_sizes(self) -> DecoderSizes:
+        """Sizes of the language model, for estimates."""
+        return DecoderSizes.of(self.model.config.get_text_config())
+
+    def estimate_bytes(self, *, training: bool, trained_parameters: int = 0, micro_batch_size: int = 1,
+                       max_length: int | None = None, gradient_checkpointing: bool = True) -> dict[str, int]:
+        """Estimated bytes of one process by purpose and in total; works on a model that has shapes only."""
+        weights = sum(one.numel() * one.element_size() for one in self.model.parameters())
+        return estimate_bytes(
+            self.decoder_sizes(), weights=weights, training=training, dtype_bytes=self.dtype.itemsize,
+            micro_batch_size=micro_batch_size, max_length=max_length or self.max_length,
+            trained_parameters=trained_parameters, gradient_checkpointing=gradient_checkpointing)
 
     @classmethod
     def preflight(cls, **config: Any) -> list[Problem]:

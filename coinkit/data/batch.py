@@ -14,13 +14,16 @@ IGNORE = -100  # label of a position that is not supervised
 
 @dataclass
 class Encoded:
-    """One sample as tokens and pixels. `prefix_length`: leading tokens whose hidden states cannot depend on what follows."""
+    """One sample as tokens and pixels.
+
+    `shared_prefix_length`: leading tokens whose hidden states cannot depend on what follows them.
+    """
 
     sample_id: str
     input_ids_L: Tensor
     labels_L: Tensor
     pixel_values_P: Tensor | None = None  # (pictures of this sample, 3, height, width)
-    prefix_length: int = 0
+    shared_prefix_length: int = 0
     prefix_key: str = ''  # equal keys = equal prefixes (image and template)
     extras: dict[str, Tensor] = field(default_factory=dict)
 

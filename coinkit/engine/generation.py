@@ -67,10 +67,8 @@ def default_token_budget(backbone: Backbone) -> int:
     """
     if backbone.device.type != 'cuda':
         return CPU_TOKEN_BUDGET
-    text = backbone.model.config.get_text_config()
-    head = getattr(text, 'head_dim', None) or text.hidden_size // text.num_attention_heads
-    cache = 2 * text.num_hidden_layers * text.num_key_value_heads * head
-    per_token = 2 * (cache * 5 // 4 + 8 * text.hidden_size + 4 * text.intermediate_size)
+    sizes = backbone.decoder_sizes()
+    per_token = 2 * (sizes.kv_values_per_token() * 5 // 4 + 8 * sizes.hidden + 4 * sizes.intermediate)
     return max(CPU_TOKEN_BUDGET, torch.cuda.mem_get_info(backbone.device)[0] // 2 // per_token)
 
 

@@ -115,14 +115,12 @@ def _print_sizes(console: Console, state: RunState) -> None:
     total = sum(p.numel() for p in state.backbone.model.parameters())
     console.print(f'parameters: {total:,} in all, {trained:,} train ({100 * trained / max(total, 1):.2f} %), '
                   f'{4 * trained / GIB:.2f} GiB stored per stage')
-    estimate = getattr(state.backbone, 'estimate_bytes', None)
-    if estimate is not None:
-        arguments = {key: state.config.backbone[key] for key in ('checkpoint', 'dtype') if key in state.config.backbone}
-        schedule = state.config.schedule
-        found = estimate(training=True, trainable_parameters=trained, micro_batch_size=schedule.micro_batch_size,
-                         gradient_checkpointing=schedule.gradient_checkpointing, **arguments)
-        parts = ', '.join(f'{name} {size / GIB:.1f}' for name, size in found.items() if name != 'total')
-        console.print(f'memory per process, about: {found["total"] / GIB:.1f} GiB ({parts})')
+    schedule = state.config.schedule
+    found = state.backbone.estimate_bytes(
+        training=True, trained_parameters=trained, micro_batch_size=schedule.micro_batch_size,
+        gradient_checkpointing=schedule.gradient_checkpointing)
+    parts = ', '.join(f'{name} {size / GIB:.1f}' for name, size in found.items() if name != 'total')
+    console.print(f'memory per process, about: {found["total"] / GIB:.1f} GiB ({parts})')
     console.print(f'processes now: {Launch.from_environment().world_size}; strategy {dict(state.config.strategy)}')
 
 

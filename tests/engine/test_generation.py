@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from coinkit.backbones.conversation import IMAGE_ID
+from coinkit.backbones.memory import DecoderSizes
+from coinkit.backbones.turns import IMAGE_ID
 from coinkit.engine import generation
 from coinkit.engine.generation import Request, decode_batch, default_token_budget, generate, plan_batches, requests_for
 from coinkit.types import Sample, Turn
@@ -199,10 +200,8 @@ def test_default_budget_on_a_cpu_is_a_constant(tiny, mini):
 
 def test_default_budget_on_a_gpu_follows_the_free_memory(monkeypatch):
     """Of a 7B model's 62 GB, half is used at about 0.8 MB a prompt token."""
-    text = SimpleNamespace(hidden_size=4096, num_hidden_layers=32, num_key_value_heads=32, num_attention_heads=32,
-                           intermediate_size=11008)
-    config = SimpleNamespace(get_text_config=lambda: text)
-    gpu = SimpleNamespace(device=torch.device('cuda'), model=SimpleNamespace(config=config))
+    sizes = DecoderSizes(layers=32, hidden=4096, intermediate=11008, kv_width=4096)
+    gpu = SimpleNamespace(device=torch.device('cuda'), decoder_sizes=lambda: sizes)
     monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda device: (62 * 10**9, 80 * 10**9))
     assert 30_000 < default_token_budget(gpu) < 45_000
     monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda device: (10**6, 80 * 10**9))

@@ -10,8 +10,8 @@ import torch
 import torch.distributed as dist
 from PIL import Image
 
-from coinkit.backbones.conversation import IMAGE_ID
 from coinkit.backbones.llava import Llava
+from coinkit.backbones.turns import IMAGE_ID
 from coinkit.data.batch import IGNORE, Batch
 from coinkit.errors import BadImage, DataError
 from coinkit.types import Query, Sample, Turn
@@ -95,8 +95,8 @@ def test_encode_from_many_threads_is_pure(backbone):
 
 def test_prefix_ends_with_the_picture_and_is_shared(backbone):
     first, second = (backbone.encode(sample(text), training=False) for text in ('what?', 'a very different question'))
-    end = first.prefix_length
-    assert end == second.prefix_length and first.prefix_key == second.prefix_key != ''
+    end = first.shared_prefix_length
+    assert end == second.shared_prefix_length and first.prefix_key == second.prefix_key != ''
     assert first.input_ids_L[end - 1] == IMAGE_ID != first.input_ids_L[end]
     assert torch.equal(first.input_ids_L[:end], second.input_ids_L[:end])
     states = [backbone._hidden(batch_of(backbone, [one], training=False), use_cache=False)[0, :end]
@@ -105,7 +105,7 @@ def test_prefix_ends_with_the_picture_and_is_shared(backbone):
     other = backbone.encode(sample('what?', images=[Plain('green')]), training=False)
     assert other.prefix_key != first.prefix_key
     text_only = backbone.encode(sample('what?', images=()), training=False)
-    assert (text_only.prefix_length, text_only.prefix_key) == (0, '')
+    assert (text_only.shared_prefix_length, text_only.prefix_key) == (0, '')
 
 
 @pytest.mark.parametrize('turns, images, training, message', [

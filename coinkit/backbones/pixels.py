@@ -1,7 +1,8 @@
-"""Pictures to pixels exactly as LLaVA-1.5 does it, with Pillow and numpy alone.
+"""Pictures to pixels exactly as the published backbones do it, with Pillow and numpy alone.
 
-Pad to a square in the mean colour (or keep the aspect), resize the shortest edge bicubically, crop the centre, scale to
-0..1 and normalise. A pixel has 256 values, so scaling and normalising are one table look-up: the same float32 numbers.
+Make the picture square ('pad' it in the mean colour or 'crop' its centre as LLaVA-1.5, 'stretch' it as Qwen-VL and
+MiniGPT-v2), resize bicubically, scale to 0..1 and normalise.
+A pixel has 256 values, so scaling and normalising are one table look-up: the same float32 numbers.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from torch import Tensor
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-ASPECT_RATIOS = ('pad', 'crop')
+ASPECT_RATIOS = ('pad', 'crop', 'stretch')
 
 
 @dataclass(frozen=True)
 class PixelReader:
-    """Turns a picture into float32 (3, side, side). `aspect_ratio` 'pad' loses nothing, 'crop' loses the borders."""
+    """Turns a picture into float32 (3, side, side). 'pad' loses nothing, 'crop' the borders, 'stretch' the shape."""
 
     side: int
     mean: tuple[float, float, float] = CLIP_MEAN
@@ -37,7 +38,9 @@ class PixelReader:
 
     def __call__(self, image: Image.Image) -> Tensor:
         image = image.convert('RGB')
-        if self.aspect_ratio == 'pad':
+        if self.aspect_ratio == 'stretch':
+            image = resized(image, (self.side, self.side))
+        elif self.aspect_ratio == 'pad':
             image = self.pad_to_square(image)
         pixels_HW3 = np.asarray(center_crop(resize_shortest(image, self.side), self.side))
         return torch.from_numpy(np.stack([self.table_3x256[c][pixels_HW3[..., c]] for c in range(3)]))
@@ -58,7 +61,11 @@ def resize_shortest(image: Image.Image, side: int) -> Image.Image:
     if short == side:
         return image
     width, height = (side if edge == short else int(side * edge / short) for edge in image.size)
-    return image.resize((width, height), Image.Resampling.BICUBIC)
+    return resized(image, (width, height))
+
+
+def resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)
 
 
 def center_crop(image: Image.Image, side: int) -> Image.Image:

@@ -7,63 +7,18 @@ its quirks: a sample whose rounds cannot be counted is ignored as a whole. `mini
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from coinkit.backbones.text_codec import TextCodec
+from coinkit.backbones.turns import IMAGE_ID, IMAGE_TAG, Template, Tokens
 from coinkit.data.batch import IGNORE
-from coinkit.errors import ConfigError, DataError, unknown
+from coinkit.errors import ConfigError, unknown
 from coinkit.types import Turn
-
-IMAGE_ID = -200  # one picture, in ids that are not expanded; never embedded
-IMAGE_TAG = '<image>'
-Tokens = tuple[list[int], list[int]]  # ids, labels
 
 SYSTEM = ('A chat between a curious user and an artificial intelligence assistant. '
           "The assistant gives helpful, detailed, and polite answers to the user's questions.")
-
-
-class Template(ABC):
-    """Writes checked turns (human, gpt...) as ids and labels; ends in the generation prompt unless `training`."""
-
-    @abstractmethod
-    def render(self, turns: Sequence[Turn], codec: TextCodec, *, training: bool, max_length: int) -> Tokens:
-        """`turns` carry one IMAGE_TAG per picture. Generation prompts are supervised nowhere."""
-
-
-def checked_turns(sample_id: str, turns: Sequence[Turn], *, training: bool) -> list[Turn]:
-    """The turns from the first human one on; raises DataError when they do not alternate or end on the wrong side."""
-    kept = list(turns[1:] if turns and turns[0].role != 'human' else turns)
-    for position, turn in enumerate(kept):
-        expected = ('human', 'gpt')[position % 2]
-        if turn.role != expected:
-            raise DataError(f"record {sample_id}: turn {position + 1} is by '{turn.role}', expected '{expected}': "
-                            "turns must alternate 'human', 'gpt'.")
-    last = 'gpt' if training else 'human'
-    if not kept or kept[-1].role != last:
-        what = 'has no answer to learn: it must end with a gpt turn' if training else 'must end with a human turn'
-        raise DataError(f'record {sample_id}: {what}.')
-    return kept
-
-
-def with_image_tags(sample_id: str, turns: Sequence[Turn], num_images: int) -> list[Turn]:
-    """Turns with their tags in front, as `<image>\\n`; pictures without a tag go to the first human turn."""
-    num_tags = sum(turn.text.count(IMAGE_TAG) for turn in turns)
-    if num_tags not in (0, num_images):
-        raise DataError(f'record {sample_id}: {num_tags} {IMAGE_TAG} tags for {num_images} pictures.')
-    counts = [turn.text.count(IMAGE_TAG) for turn in turns]
-    if num_tags == 0 and num_images:
-        counts[0] = num_images
-    return [_tagged(turn, count) for turn, count in zip(turns, counts, strict=True)]
-
-
-def _tagged(turn: Turn, count: int) -> Turn:
-    if not count:
-        return turn
-    text = turn.text.replace(IMAGE_TAG, '').strip()
-    return replace(turn, text=(f'{IMAGE_TAG}\n' * count + text).strip())
 
 
 def encode_with_images(text: str, codec: TextCodec) -> list[int]:

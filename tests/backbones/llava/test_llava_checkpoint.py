@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from coinkit.backbones import llava_checkpoint
-from coinkit.backbones.llava import Llava, choose_attention
+from coinkit.backbones.decoder import choose_attention
+from coinkit.backbones.llava import Llava
 from coinkit.backbones.text_codec import read_codec
 from coinkit.errors import CoinkitError, ConfigError
 
@@ -138,26 +138,26 @@ def test_codec_saves_what_it_reads(folder, tmp_path):
         assert again.decode(codec.encode('a dog') + [2]) == 'a dog'
 
 
-def test_estimate_from_the_config_alone(folder):
-    backbone = Llava(str(folder), dtype='float32', device='cpu')
-    (folder / 'model.safetensors').unlink()
-    estimate = Llava.estimate_bytes(str(folder), training=False, dtype='float32', max_length=100, micro_batch_size=3)
-    assert estimate['weights'] == 4 * backbone.describe()['parameters']
+def test_estimate_from_shapes_alone(folder):
+    parameters = Llava(str(folder), dtype='float32', device='cpu').describe()['parameters']
+    (folder / 'model.safetensors').write_bytes(b'')  # never read
+    shapes = Llava(str(folder), dtype='float32', device='meta')
+    estimate = shapes.estimate_bytes(training=False, max_length=100, micro_batch_size=3)
+    assert estimate['weights'] == 4 * parameters
     assert estimate['kv_cache'] == 300 * 2 * 2 * 64 * 4  # tokens, keys and values, layers, width, bytes
-    training = Llava.estimate_bytes(str(folder), training=True, trainable_parameters=1000)
-    plain = Llava.estimate_bytes(str(folder), training=True, trainable_parameters=1000, gradient_checkpointing=False)
+    training = shapes.estimate_bytes(training=True, trained_parameters=1000)
+    plain = shapes.estimate_bytes(training=True, trained_parameters=1000, gradient_checkpointing=False)
     assert training['optimizer'] == 16000 and training['activations'] < plain['activations']
     assert training['total'] == sum(value for key, value in training.items() if key != 'total')
 
 
-def test_estimate_of_the_real_size():
-    from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig
-
-    config = LlavaConfig(
-        text_config=LlamaConfig(vocab_size=32000),
-        vision_config=CLIPVisionConfig(hidden_size=1024, intermediate_size=4096, num_hidden_layers=24,
-                                       num_attention_heads=16, patch_size=14, image_size=336, projection_dim=768))
-    weights = llava_checkpoint.estimate_bytes(config, training=False)['weights']
+def test_estimate_of_the_real_size(folder):
+    config = json.loads((folder / 'config.json').read_text())
+    config['text_config'] = {'model_type': 'llama', 'vocab_size': 32000, 'max_position_embeddings': 4096}
+    config['vision_config'] |= dict(hidden_size=1024, intermediate_size=4096, num_hidden_layers=24,
+                                    num_attention_heads=16, patch_size=14, image_size=336, projection_dim=768)
+    (folder / 'config.json').write_text(json.dumps(config))
+    weights = Llava(str(folder), device='meta').estimate_bytes(training=False)['weights']
     assert abs(weights - 2 * 7.063e9) < 2e7
 
 

@@ -1,4 +1,4 @@
-"""Samples to LLaVA's tokens, labels and pixels, and encoded samples to padded batches.
+"""Samples to tokens, labels and pixels for the native backbones, and encoded samples to padded batches.
 
 `SampleEncoder` holds no mutable state, so worker threads share one. A picture is `tokens_per_image` times IMAGE_ID.
 """
@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from coinkit.backbones.conversation import IMAGE_ID, Template, checked_turns, with_image_tags
-from coinkit.backbones.llava_images import PixelReader
+from coinkit.backbones.pixels import PixelReader
 from coinkit.backbones.text_codec import TextCodec
+from coinkit.backbones.turns import IMAGE_ID, Template, checked_turns, with_image_tags
 from coinkit.data.batch import IGNORE, Batch, Encoded
 from coinkit.errors import DataError
 from coinkit.types import Query, Sample
@@ -38,8 +38,8 @@ class SampleEncoder:
         if sample.images:
             encoded.pixel_values_P = torch.stack([self.read_pixels(image.load()) for image in sample.images])
             # attention is causal, so nothing up to the last picture depends on what follows it
-            encoded.prefix_length = len(ids) - ids[::-1].index(IMAGE_ID)
-            content = (ids[:encoded.prefix_length], [image.key for image in sample.images])
+            encoded.shared_prefix_length = len(ids) - ids[::-1].index(IMAGE_ID)
+            content = (ids[:encoded.shared_prefix_length], [image.key for image in sample.images])
             encoded.prefix_key = hashlib.sha1(repr(content).encode()).hexdigest()
         return encoded
 

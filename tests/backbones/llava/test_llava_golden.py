@@ -11,14 +11,15 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from coinkit.backbones.conversation import IMAGE_ID, checked_turns, make_template, with_image_tags
 from coinkit.backbones.llava import Llava
-from coinkit.backbones.llava_images import PixelReader
+from coinkit.backbones.llava.templates import make_template
+from coinkit.backbones.pixels import PixelReader
 from coinkit.backbones.text_codec import read_codec
+from coinkit.backbones.turns import IMAGE_ID, checked_turns, with_image_tags
 from coinkit.data.batch import IGNORE, Batch
 from coinkit.types import Turn
 
-GOLDEN = Path(__file__).parents[1] / 'golden'
+GOLDEN = Path(__file__).parents[2] / 'golden'
 MASKS = json.loads((GOLDEN / 'llava15' / 'label_masks.json').read_text())
 SLOTS = 16
 
@@ -59,7 +60,7 @@ def test_projector_pretraining(case, codecs):
 
 
 def test_prompt_text(codecs):
-    from coinkit.backbones.conversation import vicuna_text
+    from coinkit.backbones.llava.templates import vicuna_text
 
     turns = with_image_tags('one', [Turn('human', 'What color is the cat?')], 1)
     assert vicuna_text(turns) + 'ASSISTANT:' == MASKS['prompt_text']['inference_one_turn']
@@ -107,10 +108,10 @@ def test_expansion_is_the_published_one(golden):
 
 
 def test_features_and_embeddings(backbone, golden):
-    features_PSH = backbone._features(golden['images'])
+    features_PSH = backbone.features(golden['images'])
     assert (features_PSH - golden['projected']).abs().max() < 1e-4
     mask = golden['expanded_attention_mask'].bool()
-    embeds_BLH = backbone._embed(golden_batch(golden))
+    embeds_BLH = backbone.embed(golden_batch(golden))
     assert (embeds_BLH - golden['inputs_embeds'])[mask].abs().max() < 1e-4
 
 

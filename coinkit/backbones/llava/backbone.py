@@ -1,0 +1,147 @@
+"""LLaVA-1.5 on transformers' LlavaForConditionalGeneration, with the published prompts, labels and pixels.
+
+The vision tower runs without gradient unless it trains, as published.
+Shape suffixes: B rows, L tokens, P pictures, S tokens of one picture, H hidden.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from coinkit.backbones.decoder import (
+    DTYPES,
+    DecoderBackbone,
+    choice_problems,
+    choose_attention,
+    choose_device,
+    raise_problems,
+)
+from coinkit.backbones.llava import checkpoint as folders
+from coinkit.backbones.llava.templates import TEMPLATES, make_template
+from coinkit.backbones.pixels import ASPECT_RATIOS, pixel_reader
+from coinkit.backbones.samples import SampleEncoder
+from coinkit.backbones.text_codec import read_codec
+from coinkit.backbones.weights import (
+    load_pretrained,
+    open_folder,
+    quantization_problems,
+    random_model,
+    read_json,
+    shapes_only,
+)
+from coinkit.errors import Problem
+
+
+class Llava(DecoderBackbone):
+    """LLaVA-1.5 from a hub-format folder, or 'mini': the weights that come with coinkit.
+
+    `init_seed` builds random weights from config.json alone; `mask_correction=False` is CoIN's label mask, `legacy`
+    the tokenizer behaviour when the folder does not say; `key_mapping` renames tensors, pattern to replacement.
+    """
+
+    projector: ClassVar[str] = 'model.multi_modal_projector'
+    language_model: ClassVar[str] = 'model.language_model'
+    vision_tower: ClassVar[str] = 'model.vision_tower'
+    lora_targets = r'model\.language_model\.layers\.\d+\..*\.(q|k|v|o|gate|up|down)_proj'
+
+    def __init__(self, checkpoint: str, *, dtype: str = 'bfloat16', template: str | None = None, max_length: int = 2048,
+                 image_aspect_ratio: str = 'pad', attn: str = 'auto', device: str = 'auto', legacy: bool | None = None,
+                 mask_correction: bool = True, init_seed: int | None = None, quantization: str | None = None,
+                 key_mapping: Mapping[str, str] | None = None):
+        raise_problems(self.preflight(checkpoint, dtype=dtype, template=template, image_aspect_ratio=image_aspect_ratio,
+                                      attn=attn, init_seed=init_seed, quantization=quantization))
+        self.checkpoint, self.folder, self.dtype = checkpoint, folders.resolve(checkpoint), DTYPES[dtype]
+        self.model = self._build(attn, choose_device(device), init_seed, quantization, key_mapping)
+        self.context_length = self.model.config.text_config.max_position_embeddings
+        self.max_length = min(max_length, self.context_length)
+        self.samples = self._read_folder(template, legacy, mask_correction, image_aspect_ratio)
+        side = self.model.config.vision_config.image_size
+        self.image_shape = (3, side, side)
+        self.eos_ids = frozenset({self.codec.eos_id, *_ids(self.model.generation_config.eos_token_id)})
+
+    def _build(self, attn: str, device: torch.device, init_seed: int | None, quantization: str | None,
+               key_mapping: Mapping[str, str] | None) -> Any:
+        from transformers import LlavaForConditionalGeneration as Model
+
+        config = folders.read_config(self.folder)
+        chosen = dict(dtype=self.dtype, attn=choose_attention(attn, device, self.dtype), device=device)
+        if device.type == 'meta':
+            model = shapes_only(Model, config, dtype=self.dtype)
+        elif init_seed is not None:
+            model = random_model(Model, config, seed=init_seed, **chosen)
+        else:
+            model = load_pretrained(Model, config, open_folder(self.folder), folder=self.folder, key_mapping=key_mapping,
+                                    quantization=quantization, keep=(self.vision_tower, self.projector, 'lm_head'), **chosen)
+        return model.eval().requires_grad_(False)
+
+    def _read_folder(self, name: str | None, legacy: bool | None, mask_correction: bool,
+                     aspect_ratio: str) -> SampleEncoder:
+        card = read_json(self.folder / 'coinkit.json')
+        self.template_name = name or card.get('template', 'vicuna_v1')
+        self.codec = read_codec(self.folder, legacy=legacy)
+        vision = self.model.config.vision_config
+        statistics = read_json(self.folder / 'preprocessor_config.json') | card
+        cls = 1 if self.model.config.vision_feature_select_strategy == 'full' else 0
+        return SampleEncoder(
+            template=make_template(self.template_name, card=card, mask_correction=mask_correction), codec=self.codec,
+            read_pixels=pixel_reader(vision.image_size, card=statistics, aspect_ratio=aspect_ratio),
+            tokens_per_image=(vision.image_size // vision.patch_size) ** 2 + cls,
+            max_length=self.max_length, context_length=self.context_length)
+
+    @property
+    def decoder(self) -> nn.Module:
+        return self.model.model.language_model
+
+    @property
+    def head(self) -> nn.Module:
+        return self.model.lm_head
+
+    @property
+    def embed_tokens(self) -> nn.Module:
+        return self.decoder.embed_tokens
+
+    def features(self, pixels_P: Tensor) -> Tensor:
+        """The projected features of the chosen layer, without the class token where the config says so."""
+        inner, config = self.model.model, self.model.config
+        trains = torch.is_grad_enabled() and any(one.requires_grad for one in inner.vision_tower.parameters())
+        with contextlib.nullcontext() if trains else torch.no_grad():
+            states = inner.vision_tower(pixels_P, output_hidden_states=True).hidden_states
+        selected = [states[layer] for layer in _ids(config.vision_feature_layer)]
+        if config.vision_feature_select_strategy == 'default':
+            selected = [state[:, 1:] for state in selected]
+        return inner.multi_modal_projector(torch.cat(selected, -1))
+
+    def save(self, folder: str | Path) -> None:
+        """Write a hub-format folder that `Llava` loads again: weights, tokenizer, template and pixel statistics."""
+        folder = Path(folder)
+        self.model.save_pretrained(str(folder), save_original_format=False)
+        self.codec.save(folder)
+        pixels = self.samples.read_pixels
+        card = {**read_json(self.folder / 'coinkit.json'), 'template': self.template_name,
+                'image_mean': pixels.mean, 'image_std': pixels.std}
+        (folder / 'coinkit.json').write_text(json.dumps(card, indent=1) + '\n', encoding='utf-8')
+
+    @classmethod
+    def preflight(cls, checkpoint: str = '', **config: Any) -> list[Problem]:
+        problems = choice_problems(config, template=TEMPLATES, image_aspect_ratio=ASPECT_RATIOS)
+        problems += quantization_problems(config.get('quantization'))
+        return problems + folders.folder_problems(checkpoint, weights=config.get('init_seed') is None)
+
+    def describe(self) -> dict[str, Any]:
+        text = self.model.config.text_config
+        return super().describe() | {
+            'checkpoint': self.checkpoint, 'model_type': self.model.config.model_type, 'template': self.template_name,
+            'dtype': str(self.dtype).removeprefix('torch.'), 'hidden_size': text.hidden_size,
+            'layers': text.num_hidden_layers, 'vocabulary': text.vocab_size,
+            'tokens_per_image': self.samples.tokens_per_image}
+
+
+def _ids(value: int | Sequence[int] | None) -> tuple[int, ...]:
+    return () if value is None else (value,) if isinstance(value, int) else tuple(value)

@@ -1,0 +1,59 @@
+"""The turns of a record before a template writes them: who speaks, where the pictures are.
+
+In coinkit's batches a picture is IMAGE_ID at every one of its positions; a template writes it once per picture.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+
+from coinkit.backbones.text_codec import TextCodec
+from coinkit.errors import DataError
+from coinkit.types import Turn
+
+IMAGE_ID = -200  # a picture in ids; never embedded
+IMAGE_TAG = '<image>'
+Tokens = tuple[list[int], list[int]]  # ids, labels
+
+
+class Template(ABC):
+    """Writes checked turns (human, gpt...) as ids and labels; ends in the generation prompt unless `training`."""
+
+    @abstractmethod
+    def render(self, turns: Sequence[Turn], codec: TextCodec, *, training: bool, max_length: int) -> Tokens:
+        """`turns` carry one IMAGE_TAG per picture; ids one IMAGE_ID. Generation prompts are supervised nowhere."""
+
+
+def checked_turns(sample_id: str, turns: Sequence[Turn], *, training: bool) -> list[Turn]:
+    """The turns from the first human one on; raises DataError when they do not alternate or end on the wrong side."""
+    kept = list(turns[1:] if turns and turns[0].role != 'human' else turns)
+    for position, turn in enumerate(kept):
+        expected = ('human', 'gpt')[position % 2]
+        if turn.role != expected:
+            raise DataError(f"record {sample_id}: turn {position + 1} is by '{turn.role}', expected '{expected}': "
+                            "turns must alternate 'human', 'gpt'.")
+    last = 'gpt' if training else 'human'
+    if not kept or kept[-1].role != last:
+        what = 'has no answer to learn: it must end with a gpt turn' if training else 'must end with a human turn'
+        raise DataError(f'record {sample_id}: {what}.')
+    return kept
+
+
+def with_image_tags(sample_id: str, turns: Sequence[Turn], num_images: int) -> list[Turn]:
+    """Turns with their tags in front, as `<image>\\n`; pictures without a tag go to the first human turn."""
+    num_tags = sum(turn.text.count(IMAGE_TAG) for turn in turns)
+    if num_tags not in (0, num_images):
+        raise DataError(f'record {sample_id}: {num_tags} {IMAGE_TAG} tags for {num_images} pictures.')
+    counts = [turn.text.count(IMAGE_TAG) for turn in turns]
+    if num_tags == 0 and num_images:
+        counts[0] = num_images
+    return [_tagged(turn, count) for turn, count in zip(turns, counts, strict=True)]
+
+
+def _tagged(turn: Turn, count: int) -> Turn:
+    if not count:
+        return turn
+    text = turn.text.replace(IMAGE_TAG, '').strip()
+    return replace(turn, text=(f'{IMAGE_TAG}\n' * count + text).strip())
