@@ -22,6 +22,10 @@ class ImageSource(Protocol):
     def key(self) -> str:
         """Identity of the picture: equal keys mean equal pixels."""
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height, without decoding the picture where its format allows; raises `BadImage` as `load` does."""
+
     def load(self) -> Image:
         """Decode the picture to RGB; raises `coinkit.errors.BadImage` naming the file when it cannot."""
 

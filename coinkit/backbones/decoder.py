@@ -80,6 +80,9 @@ class DecoderBackbone(Backbone):
     def decode(self, ids: Sequence[int]) -> str:
         return self.codec.decode(ids)
 
+    def read_answer(self, text: str, sample: Sample | Query) -> str:
+        return self.samples.read_answer(text, sample)
+
     # --- model --------------------------------------------------------------------------------------------------
 
     def forward(self, batch: Batch) -> ForwardOutput:

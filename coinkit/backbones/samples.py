@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from coinkit.backbones.boxes import COIN, BoxFormat
 from coinkit.backbones.pixels import PixelReader
 from coinkit.backbones.text_codec import TextCodec
 from coinkit.backbones.turns import IMAGE_ID, Template, checked_turns, with_image_tags
 from coinkit.data.batch import IGNORE, Batch, Encoded
 from coinkit.errors import DataError
-from coinkit.types import Query, Sample
+from coinkit.types import Query, Sample, Turn
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class SampleEncoder:
     tokens_per_image: int
     max_length: int
     context_length: int
+    boxes: BoxFormat = COIN  # how the model writes boxes; records write them as CoIN does
 
     def encode(self, sample: Sample | Query, *, training: bool) -> Encoded:
         ids, labels = self.tokens(sample, training=training)
@@ -49,13 +51,26 @@ class SampleEncoder:
     def tokens(self, sample: Sample | Query, *, training: bool) -> tuple[list[int], list[int]]:
         """Ids and labels with every picture at its full length."""
         turns = checked_turns(sample.id, sample.turns, training=training)
-        turns = with_image_tags(sample.id, turns, len(sample.images))
+        turns = with_image_tags(sample.id, self._own_boxes(turns, sample), len(sample.images))
         ids, labels = self.template.render(turns, self.codec, training=training, max_length=self.max_length)
         cut = self.max_length if training else None  # the published code cuts before and after expanding
         counts = [self.tokens_per_image if one == IMAGE_ID else 1 for one in ids[:cut]]
         ids, labels = _repeated(ids, counts)[:cut], _repeated(labels, counts)[:cut]
         self._check_length(sample, ids, training=training)
         return ids, labels
+
+    def _own_boxes(self, turns: list[Turn], sample: Sample | Query) -> list[Turn]:
+        """The turns with their boxes as the model writes them; only a sample with one picture says what a box is of."""
+        if self.boxes is COIN or len(sample.images) != 1 or not any(COIN.pattern.search(turn.text) for turn in turns):
+            return turns
+        size = sample.images[0].size
+        return [replace(turn, text=COIN.convert(turn.text, self.boxes, size)) for turn in turns]
+
+    def read_answer(self, text: str, sample: Sample | Query) -> str:
+        """A generated text with its boxes as records write them."""
+        if self.boxes is COIN or len(sample.images) != 1 or not self.boxes.pattern.search(text):
+            return text
+        return self.boxes.convert(text, COIN, sample.images[0].size)
 
     def _check_length(self, sample: Sample | Query, ids: list[int], *, training: bool) -> None:
         if ids.count(IMAGE_ID) != len(sample.images) * self.tokens_per_image:

@@ -11,7 +11,8 @@ import os
 import struct
 import threading
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,13 +47,24 @@ class FileImage:
     def key(self) -> str:
         return self.file
 
+    @property
+    def size(self) -> tuple[int, int]:
+        with self._opened() as image:
+            return image.size
+
     def load(self) -> Image.Image:
+        with self._opened() as image:
+            return image.convert('RGB')
+
+    @contextmanager
+    def _opened(self) -> Iterator[Image.Image]:
+        """The file's header; pixels are decoded inside, when they are asked for."""
         try:
             with Image.open(self.file) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise BadImage(f'{self.file}: has {image.width} x {image.height} pixels; up to {MAX_PIXELS:,} are '
                                    'read. Scale it down.')
-                return image.convert('RGB')
+                yield image
         except FileNotFoundError as error:
             raise BadImage(f'{self.file}: there is no such image. Check image_root and that the archive '
                            'is unpacked.') from error

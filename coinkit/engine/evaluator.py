@@ -162,6 +162,7 @@ class Evaluator:
                   write: Any, bar: Any) -> None:
         state, policy = self.state, BadImagePolicy(self.state.config.data.on_bad_image)
         unusable: set[int] = set()
+        pictureless: set[int] = set()
 
         def encoder(position: int):
             def encode() -> Encoded:
@@ -169,13 +170,19 @@ class Evaluator:
                     return state.backbone.encode(samples[position], training=False)
                 except BadImage as error:
                     kept = policy.resolve(samples[position], error)
+                    pictureless.add(position)
                     if kept is None:
                         unusable.add(position)
                     return state.backbone.encode(kept or replace(samples[position], images=()), training=False)
             return encode
 
+        def reader(position: int):
+            def read(text: str) -> str:
+                return text if position in pictureless else state.backbone.read_answer(text, samples[position])
+            return read
+
         requests = [generation.Request(position, state.backbone.prompt_length(samples[position]), encoder(position),
-                                       task.generation['max_new_tokens']) for position in positions]
+                                       task.generation['max_new_tokens'], reader(position)) for position in positions]
         plan = generation.plan_batches([request.length for request in requests], token_budget=self.token_budget)
         mine = [batch for number, batch in enumerate(plan)
                 if number % state.strategy.world_size == state.strategy.rank

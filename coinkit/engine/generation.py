@@ -29,18 +29,19 @@ OnBatch = Callable[[list[tuple[int, str]]], None]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One prompt to answer: `length` in tokens, and what encodes it (called in a worker thread)."""
+    """One prompt to answer: `length` in tokens, what encodes it (called in a worker thread) and what reads the answer."""
 
     index: int
     length: int
     encode: Callable[[], Encoded]
     max_new_tokens: int
+    read_answer: Callable[[str], str] = str
 
 
 def requests_for(backbone: Backbone, samples: Sequence[Sample | Query], *, max_new_tokens: int) -> list[Request]:
     """Requests for samples by position; reads their text and opens no picture."""
     return [Request(index, backbone.prompt_length(sample), partial(backbone.encode, sample, training=False),
-                    max_new_tokens) for index, sample in enumerate(samples)]
+                    max_new_tokens, partial(backbone.read_answer, sample=sample)) for index, sample in enumerate(samples)]
 
 
 def plan_batches(lengths: Sequence[int], *, token_budget: int) -> list[list[int]]:
@@ -87,7 +88,8 @@ def generate(backbone: Backbone, requests: Sequence[Request], *, plan: Sequence[
             chosen = [requests[position] for position in positions]
             batch = backbone.collate([next(encoded) for _ in chosen], padding_side='left')
             answers = decode_batch(backbone, batch, [one.max_new_tokens for one in chosen], check_every=steps)
-            on_batch([(one.index, backbone.decode(ids)) for one, ids in zip(chosen, answers, strict=True)])
+            on_batch([(one.index, one.read_answer(backbone.decode(ids)))
+                      for one, ids in zip(chosen, answers, strict=True)])
 
 
 @torch.no_grad()

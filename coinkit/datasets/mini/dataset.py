@@ -30,6 +30,10 @@ class DrawnImage:
     key: str
     image: Image = field(compare=False, repr=False)
 
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.image.size
+
     def load(self) -> Image:
         return self.image
 
