@@ -1,0 +1,151 @@
+"""The original Qwen-VL and Qwen-VL-Chat, from their own weight files and their own vocabulary.
+
+The ViT runs without gradient unless it trains, as published; in LoRA training the resampler is frozen as well.
+Shape suffixes: P pictures, S positions of one picture, H hidden.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from coinkit.backbones.boxes import QWEN
+from coinkit.backbones.decoder import (
+    DTYPES,
+    DecoderBackbone,
+    choice_problems,
+    choose_attention,
+    choose_device,
+    raise_problems,
+)
+from coinkit.backbones.memory import DecoderSizes
+from coinkit.backbones.pixels import pixel_reader
+from coinkit.backbones.qwen_vl import checkpoint as folders
+from coinkit.backbones.qwen_vl.encoding import QwenVLEncoder
+from coinkit.backbones.qwen_vl.templates import TEMPLATES, make_template
+from coinkit.backbones.qwen_vl.tokenizer import read_codec
+from coinkit.backbones.weights import (
+    load_pretrained,
+    open_folder,
+    quantization_problems,
+    random_model,
+    read_json,
+    shapes_only,
+)
+from coinkit.errors import Problem
+
+
+class QwenVL(DecoderBackbone):
+    """Qwen-VL from a folder of the published layout, or 'mini': the weights that come with coinkit.
+
+    `template='coin'` asks in CoIN's plain form, ends answers at `<|endoftext|>` alone and drops their first character;
+    `drop_first_character` sets that by itself. `picture` is the text before a picture, {} its number: older releases
+    wrote 'Picture {}:'. `init_seed` builds random weights from config.json alone; `key_mapping` renames tensors,
+    pattern to replacement.
+    """
+
+    projector: ClassVar[str] = 'transformer.visual.attn_pool'
+    language_model: ClassVar[str] = 'transformer'
+    vision_tower: ClassVar[str] = 'transformer.visual'
+    lora_targets = r'transformer\.h\.\d+\.(attn\.c_attn|attn\.c_proj|mlp\.w1|mlp\.w2)'
+
+    def __init__(self, checkpoint: str, *, dtype: str = 'bfloat16', template: str | None = None, max_length: int = 2048,
+                 picture: str | None = None, drop_first_character: bool | None = None, attn: str = 'auto',
+                 device: str = 'auto', init_seed: int | None = None, quantization: str | None = None,
+                 key_mapping: Mapping[str, str] | None = None):
+        raise_problems(self.preflight(checkpoint, dtype=dtype, template=template, picture=picture, attn=attn,
+                                      init_seed=init_seed, quantization=quantization))
+        self.checkpoint, self.folder, self.dtype = checkpoint, folders.resolve(checkpoint), DTYPES[dtype]
+        self.model = self._build(attn, choose_device(device), init_seed, quantization, key_mapping)
+        config = self.model.config
+        self.context_length = config.max_position_embeddings
+        self.max_length = min(max_length, self.context_length)
+        self.image_shape = (3, config.visual['image_size'], config.visual['image_size'])
+        self.samples = self._read_folder(template, picture)
+        of_coin = self.template_name == 'coin'
+        self.drop_first_character = of_coin if drop_first_character is None else drop_first_character
+        stops = ('<|endoftext|>',) if of_coin else ('<|endoftext|>', '<|im_end|>', '<|im_start|>')
+        self.eos_ids = frozenset(map(self.codec.special_id, stops))
+
+    def _build(self, attn: str, device: torch.device, init_seed: int | None, quantization: str | None,
+               key_mapping: Mapping[str, str] | None) -> Any:
+        from coinkit.backbones.qwen_vl.modeling import QwenVLForConditionalGeneration as Model
+
+        config = folders.read_config(self.folder)
+        chosen = dict(dtype=self.dtype, attn=choose_attention(attn, device, self.dtype), device=device)
+        if device.type == 'meta':
+            model = shapes_only(Model, config, dtype=self.dtype)
+        elif init_seed is not None:
+            model = random_model(Model, config, seed=init_seed, **chosen)
+        else:
+            model = load_pretrained(Model, config, open_folder(self.folder), folder=self.folder, key_mapping=key_mapping,
+                                    quantization=quantization, keep=(self.vision_tower, 'lm_head'), **chosen)
+        return model.eval().requires_grad_(False)
+
+    def _read_folder(self, name: str | None, picture: str | None) -> QwenVLEncoder:
+        card, config = read_json(self.folder / 'coinkit.json'), self.model.config
+        self.template_name = name or card.get('template', 'chatml')
+        self.codec = read_codec(self.folder, image_slots=config.visual['n_queries'])
+        return QwenVLEncoder(
+            template=make_template(self.template_name, card=card, picture=picture), codec=self.codec,
+            read_pixels=pixel_reader(config.visual['image_size'], card=card, aspect_ratio='stretch'),
+            tokens_per_image=config.visual['n_queries'], max_length=self.max_length, context_length=self.context_length,
+            boxes=QWEN, ntk_from=config.seq_length if config.use_dynamic_ntk else None, vocabulary=config.vocab_size)
+
+    @property
+    def decoder(self) -> nn.Module:
+        return self.model.transformer
+
+    @property
+    def head(self) -> nn.Module:
+        return self.model.lm_head
+
+    @property
+    def embed_tokens(self) -> nn.Module:
+        return self.decoder.wte
+
+    def new_cache(self) -> Any:
+        return self.decoder.new_cache()
+
+    def features(self, pixels_P: Tensor) -> Tensor:
+        return self.decoder.visual(pixels_P)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self.codec.text(ids)[1:].strip() if self.drop_first_character else self.codec.decode(ids)
+
+    def decoder_sizes(self) -> DecoderSizes:
+        sizes = super().decoder_sizes()
+        return replace(sizes, intermediate=sizes.intermediate // 2)  # the config counts both gates
+
+    def save(self, folder: str | Path) -> None:
+        """Write a folder that `QwenVL` loads again: weights, vocabulary, template and pixel statistics."""
+        folder = Path(folder)
+        self.model.save_pretrained(str(folder), save_original_format=False)
+        self.codec.save(folder)
+        pixels, template = self.samples.read_pixels, self.samples.template
+        card = {**read_json(self.folder / 'coinkit.json'), 'template': self.template_name, 'system': template.system,
+                'picture': template.picture, 'image_mean': pixels.mean, 'image_std': pixels.std}
+        (folder / 'coinkit.json').write_text(json.dumps(card, indent=1) + '\n', encoding='utf-8')
+
+    @classmethod
+    def preflight(cls, checkpoint: str = '', **config: Any) -> list[Problem]:
+        problems = choice_problems(config, template=TEMPLATES)
+        problems += quantization_problems(config.get('quantization'))
+        if (picture := config.get('picture')) is not None and '{}' not in picture:
+            problems.append(Problem('backbone.picture', f"'{picture}' has no place for a picture's number.",
+                                    "Write {} there, as in 'Picture {}: '."))
+        return problems + folders.folder_problems(checkpoint, weights=config.get('init_seed') is None)
+
+    def describe(self) -> dict[str, Any]:
+        config = self.model.config
+        return super().describe() | {
+            'checkpoint': self.checkpoint, 'model_type': config.model_type, 'template': self.template_name,
+            'dtype': str(self.dtype).removeprefix('torch.'), 'hidden_size': config.hidden_size,
+            'layers': config.num_hidden_layers, 'vocabulary': config.vocab_size,
+            'tokens_per_image': self.samples.tokens_per_image}
