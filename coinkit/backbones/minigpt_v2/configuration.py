@@ -33,7 +33,7 @@ class MiniGPTv2Config(PreTrainedConfig):
     def __init__(self, vit: Mapping[str, Any] | None = None, llm: Mapping[str, Any] | None = None,
                  text_config: Mapping[str, Any] | LlamaConfig | None = None, lora: Mapping[str, Any] | None = None,
                  img_size: int | None = None, merged_tokens: int = 4, vit_norm_eps: float = 1e-6,
-                 ln_vision_eps: float = 1e-5, max_txt_len: int = 500, max_context_len: int = 3800,
+                 ln_vision_eps: float = 1e-5, max_txt_len: int = 2048, max_context_len: int = 3800,
                  end_sym: str = '</s>', prompt_template: str = '[INST] {} [/INST]', chat_template: bool = True,
                  pad_token: str = '$$', **kwargs: Any):
         self.vit = {**VIT, **(vit or {})}

@@ -1,0 +1,233 @@
+"""MiniGPT-v2: EVA ViT-G and Llama-2-chat with the published prompts, labels and pixels.
+
+Shape suffixes: B rows, L tokens, P pictures, S tokens of one picture, H hidden.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint as recompute
+
+from coinkit.backbones.boxes import COIN, MINIGPT
+from coinkit.backbones.decoder import (
+    DTYPES,
+    DecoderBackbone,
+    choice_problems,
+    choose_attention,
+    choose_device,
+    raise_problems,
+)
+from coinkit.backbones.minigpt_v2 import checkpoint as files
+from coinkit.backbones.minigpt_v2 import templates
+from coinkit.backbones.minigpt_v2.encoding import MiniGPTv2Encoder, collate_rows
+from coinkit.backbones.minigpt_v2.tensors import model_tensors
+from coinkit.backbones.peft_io import PeftLora, add_peft_block
+from coinkit.backbones.pixels import pixel_reader
+from coinkit.backbones.text_codec import read_codec
+from coinkit.backbones.weights import (
+    load_pretrained,
+    open_files,
+    quantization_problems,
+    random_model,
+    read_json,
+    shapes_only,
+)
+from coinkit.data.batch import Batch, Encoded
+from coinkit.errors import ConfigError, Problem
+from coinkit.nn.bank import AdapterBank
+
+LORA, MISSING_IMAGE = ('merge', 'keep', 'drop'), ('text', 'zero')
+KEPT = 'checkpoint'  # the block that holds the checkpoint's adapters
+
+
+class MiniGPTv2(DecoderBackbone):
+    """MiniGPT-v2 from one folder, from the three published parts, or 'mini': the weights that come with coinkit.
+
+    `checkpoint` is a folder, or the published .pth beside `llama` (a Llama-2-chat folder) and `vit` (eva_vit_g.pth).
+    `lora` says what becomes of the checkpoint's adapters: merged, a frozen block of every bank, or dropped; `lora_alpha`
+    replaces the config's alpha. `task_tag` ('vqa', 'refer'...) goes before questions that have none; `chat_template`,
+    `max_txt_len` replace the config's; `blip_caption` cleans the 'question', the 'answer' or 'both'. `missing_image`
+    'zero' gives a sample without a picture an empty one, as CoIN does. `legacy` None is the tokenizer folder's own word.
+    """
+
+    projector: ClassVar[str] = 'llama_proj'
+    language_model: ClassVar[str] = 'llama_model.model'
+    vision_tower: ClassVar[str] = 'visual_encoder'
+    lora_targets = r'llama_model\.model\.layers\.\d+\.self_attn\.(q|v)_proj'
+
+    def __init__(self, checkpoint: str, *, llama: str | None = None, vit: str | None = None, dtype: str = 'bfloat16',
+                 template: str | None = None, max_length: int = 2048, attn: str = 'auto', device: str = 'auto',
+                 legacy: bool | None = True, init_seed: int | None = None, quantization: str | None = None,
+                 lora: str = 'merge', lora_alpha: float | None = None, task_tag: str | None = None,
+                 chat_template: bool | None = None, max_txt_len: int | None = None, blip_caption: str | None = None,
+                 missing_image: str = 'text'):
+        raise_problems(self.preflight(
+            checkpoint, llama=llama, vit=vit, dtype=dtype, template=template, attn=attn, device=device, init_seed=init_seed,
+            quantization=quantization, lora=lora, task_tag=task_tag, blip_caption=blip_caption, missing_image=missing_image))
+        self.checkpoint, self.dtype, self.lora, self.missing_image = checkpoint, DTYPES[dtype], lora, missing_image
+        self.kept_lora: PeftLora | None = None
+        self._own_bank: AdapterBank | None = None
+        self.sources = files.sources(checkpoint, llama=llama, vit=vit)
+        self.model = self._build(attn, choose_device(device), init_seed, quantization, lora_alpha)
+        if self.kept_lora is not None:
+            self._own_bank = self.insert_bank()
+        self.context_length = self.model.config.text_config.max_position_embeddings
+        self.max_length = min(max_length, self.context_length)
+        self.samples = self._encoder(template, legacy, task_tag, chat_template, max_txt_len, blip_caption)
+        self.image_shape = (3, self.model.config.img_size, self.model.config.img_size)
+        self.eos_ids = frozenset({self.codec.eos_id})
+
+    def _build(self, attn: str, device: torch.device, init_seed: int | None, quantization: str | None,
+               lora_alpha: float | None) -> Any:
+        from coinkit.backbones.minigpt_v2.modeling import MiniGPTv2ForConditionalGeneration as Model
+
+        config, folder = self.sources.config, self.sources.folder
+        chosen = dict(dtype=self.dtype, attn=choose_attention(attn, device, self.dtype), device=device)
+        if device.type == 'meta':
+            model = shapes_only(Model, config, dtype=self.dtype)
+        elif init_seed is not None:
+            model = random_model(Model, config, seed=init_seed, **chosen)
+        else:
+            tensors, self.kept_lora = model_tensors(open_files(self.sources.files), config, source=folder, lora=self.lora,
+                                                    alpha=lora_alpha)
+            keep = (self.vision_tower, 'ln_vision', self.projector, 'llama_model.lm_head')
+            model = load_pretrained(Model, config, tensors, folder=folder, quantization=quantization, keep=keep, **chosen)
+        return model.eval().requires_grad_(False)
+
+    def _encoder(self, name: str | None, legacy: bool | None, task_tag: str | None, chat_template: bool | None,
+                 max_txt_len: int | None, processor: str | None) -> MiniGPTv2Encoder:
+        config, folder = self.model.config, self.sources.folder
+        card = read_json(folder / 'coinkit.json')
+        self.codec = read_codec(folder, legacy=legacy)
+        self.template_name = name or card.get('template', 'minigpt_v2')
+        template = templates.make_template(
+            self.template_name, card=card, wrapper=config.prompt_template, end_sym=config.end_sym,
+            chat_template=config.chat_template if chat_template is None else chat_template, pad_token=config.pad_token,
+            max_txt_len=max_txt_len or config.max_txt_len, max_context_len=config.max_context_len,
+            tokens_per_image=config.tokens_per_image, task_tag=task_tag, processor=processor)
+        published = self.template_name == 'minigpt_v2'
+        pad_id = self.codec.backend.token_to_id(config.pad_token) if published else None
+        self.pad_id = self.codec.eos_id if pad_id is None else pad_id
+        return MiniGPTv2Encoder(
+            template=template, codec=self.codec, tokens_per_image=config.tokens_per_image, max_length=self.max_length,
+            read_pixels=pixel_reader(config.img_size, card=card, aspect_ratio='stretch'),
+            context_length=self.context_length, boxes=MINIGPT if published else COIN,
+            zero_picture=self.missing_image == 'zero', unseen_id=pad_id)
+
+    # --- samples and answers ------------------------------------------------------------------------------------
+
+    def collate(self, items: Sequence[Encoded], *, padding_side: str) -> Batch:
+        return collate_rows(items, padding_side=padding_side, pad_id=self.pad_id)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text up to the end symbol, behind a repeated prompt."""
+        ids = list(ids)
+        end = ids.index(self.codec.eos_id) if self.codec.eos_id in ids else len(ids)
+        return templates.answer_text(self.codec.decode(ids[:end]))
+
+    # --- modules ------------------------------------------------------------------------------------------------
+
+    @property
+    def decoder(self) -> nn.Module:
+        return self.model.llama_model.model
+
+    @property
+    def head(self) -> nn.Module:
+        return self.model.llama_model.lm_head
+
+    @property
+    def embed_tokens(self) -> nn.Module:
+        return self.decoder.embed_tokens
+
+    def features(self, pixels_P: Tensor) -> Tensor:
+        frozen = not any(one.requires_grad for part in (self.model.visual_encoder, self.model.ln_vision)
+                         for one in part.parameters())
+        with torch.no_grad() if frozen else contextlib.nullcontext():
+            states_PTW = self.model.image_states(pixels_P)
+        return self.model.project(states_PTW)
+
+    def set_gradient_checkpointing(self, enabled: bool) -> None:
+        """Recompute the layers of both towers in the backward pass, or not."""
+        super().set_gradient_checkpointing(enabled)
+        for block in self.model.visual_encoder.blocks:
+            block.gradient_checkpointing = enabled
+            block._gradient_checkpointing_func = partial(recompute, use_reentrant=False)
+
+    # --- adapters -----------------------------------------------------------------------------------------------
+
+    def insert_bank(self, *, targets: str | list[str] | None = None, gate: str = 'none',
+                    **options: Any) -> AdapterBank:
+        """A bank as every backbone makes it; adapters that were kept become its frozen block 'checkpoint'."""
+        if self.kept_lora is not None and gate != 'none':
+            raise ConfigError(Problem('backbone.lora', f"'keep' makes the checkpoint's adapters a block without gate, but "
+                                      f"the method's blocks are gated by '{gate}'.", "Use backbone.lora='merge'."))
+        if self._own_bank is not None:
+            self._own_bank.remove()
+            self._own_bank = None
+        bank = super().insert_bank(targets=targets, gate=gate, **options)
+        if self.kept_lora is not None:
+            add_peft_block(bank, _over_all_targets(self.kept_lora, bank), block=KEPT, trainable=False)
+        return bank
+
+    # --- the rest -----------------------------------------------------------------------------------------------
+
+    def save(self, folder: str | Path) -> None:
+        """Write a folder that `MiniGPTv2` loads again: weights, tokenizer, template and pixel statistics."""
+        folder = Path(folder)
+        self.model.save_pretrained(str(folder), state_dict=self._state())
+        self.codec.save(folder)
+        pixels = self.samples.read_pixels
+        card = {**read_json(self.sources.folder / 'coinkit.json'), 'template': self.template_name,
+                'image_mean': pixels.mean, 'image_std': pixels.std}
+        (folder / 'coinkit.json').write_text(json.dumps(card, indent=1) + '\n', encoding='utf-8')
+
+    def _state(self) -> dict[str, Tensor] | None:
+        """What to save while the kept adapters are the only bank: bare weights, and the adapters beside them."""
+        if self._own_bank is None or self.kept_lora is None:
+            return None
+        rank, scale = self.kept_lora.rank, self.kept_lora.scale
+        self.model.config.lora = {**self.model.config.lora, 'r': rank, 'alpha': scale * rank}
+        base = {f'{name}.base.': f'{name}.' for name in self._own_bank.targets}
+        state = {}
+        for name, tensor in self.model.state_dict().items():
+            module = name.rpartition('.')[0]
+            if module in self._own_bank.layers:
+                continue
+            state[name.replace(f'{module}.', base.get(f'{module}.', f'{module}.'), 1)] = tensor
+        for module, pair in self.kept_lora.factors.items():
+            state |= {f'{module}.lora_{half}.default.weight': tensor for half, tensor in zip('AB', pair, strict=True)}
+        return state
+
+    @classmethod
+    def preflight(cls, checkpoint: str = '', *, llama: str | None = None, vit: str | None = None,
+                  **config: Any) -> list[Problem]:
+        problems = choice_problems(config, template=templates.TEMPLATES, lora=LORA, task_tag=templates.TASK_TAGS,
+                                   blip_caption=templates.PROCESSED, missing_image=MISSING_IMAGE)
+        problems += quantization_problems(config.get('quantization'))
+        weights = config.get('init_seed') is None and config.get('device') != 'meta'
+        return problems + files.checkpoint_problems(checkpoint, llama=llama, vit=vit, weights=weights)
+
+    def describe(self) -> dict[str, Any]:
+        config = self.model.config
+        return super().describe() | {
+            'checkpoint': self.checkpoint, 'model_type': config.model_type, 'template': self.template_name,
+            'dtype': str(self.dtype).removeprefix('torch.'), 'hidden_size': config.text_config.hidden_size,
+            'layers': config.text_config.num_hidden_layers, 'vocabulary': config.text_config.vocab_size,
+            'tokens_per_image': config.tokens_per_image, 'lora': self.lora, 'missing_image': self.missing_image}
+
+
+def _over_all_targets(lora: PeftLora, bank: AdapterBank) -> PeftLora:
+    """The same adapters with zeros on the bank's other linears; what the bank does not wrap stays an error there."""
+    factors = dict(lora.factors)
+    for name, layer in bank.layers.items():
+        if name not in factors:
+            factors[name] = (torch.zeros(lora.rank, layer.in_features), torch.zeros(layer.out_features, lora.rank))
+    return PeftLora(lora.rank, lora.scale, lora.dropout, factors)
