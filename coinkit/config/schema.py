@@ -127,6 +127,7 @@ class Evaluation:
     zero_shot: bool = False  # row 0: every task before training
     token_budget: int | None = bounds(None, low=1)  # tokens per generation batch; None: probed once
     limit: int | None = bounds(None, low=1)  # samples per test set; None: all
+    max_new_tokens: int | None = bounds(None, low=1)  # of every task's answers; None: the task's own length
 
 
 @dataclass(frozen=True, kw_only=True)

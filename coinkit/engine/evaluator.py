@@ -11,19 +11,17 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from coinkit import atomic
-from coinkit.data.batch import Encoded
-from coinkit.data.images import BadImagePolicy
 from coinkit.engine import builder, generation
 from coinkit.engine.interrupt import Interrupt
 from coinkit.engine.ledger import Ledger
 from coinkit.engine.log import RunLog
 from coinkit.engine.partial import PartialAnswers
+from coinkit.engine.questions import Questions
 from coinkit.engine.run_dir import RunDir
-from coinkit.errors import BadImage, RunError
+from coinkit.errors import RunError
 from coinkit.registry import METRICS
 from coinkit.types import Cell, Prediction, Query, Sample, ScoreMatrix, Task
 
@@ -105,12 +103,17 @@ class Evaluator:
         """Equal signatures: the same weights answer the same questions under the same settings."""
         keys = [name] if routes is None else sorted(set(routes))
         weights = {key: self.ledger.last('stage_done', stage=key)['adapter_sha256'] for key in keys}
-        parts = {'weights': sorted(map(str, weights.values())), 'data': fingerprint, 'generation': dict(task.generation),
+        parts = {'weights': sorted(map(str, weights.values())), 'data': fingerprint, 'generation': self._generation(task),
                  'budget': self.token_budget,
                  'routes': None if routes is None else [weights[key] for key in routes]}
         if routes is not None and len(keys) == 1:
             parts['routes'] = None  # one adapter for all: the same as no routing
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+    def _generation(self, task: Task) -> dict[str, Any]:
+        """The task's settings; the run's own length goes before."""
+        longest = self.state.config.evaluation.max_new_tokens
+        return dict(task.generation) if longest is None else {**task.generation, 'max_new_tokens': longest}
 
     @property
     def token_budget(self) -> int:
@@ -160,45 +163,25 @@ class Evaluator:
 
     def _generate(self, task: Task, samples: Sequence[Sample], positions: Sequence[int], done: dict[int, str],
                   write: Any, bar: Any) -> None:
-        state, policy = self.state, BadImagePolicy(self.state.config.data.on_bad_image)
-        unusable: set[int] = set()
-        pictureless: set[int] = set()
-
-        def encoder(position: int):
-            def encode() -> Encoded:
-                try:
-                    return state.backbone.encode(samples[position], training=False)
-                except BadImage as error:
-                    kept = policy.resolve(samples[position], error)
-                    pictureless.add(position)
-                    if kept is None:
-                        unusable.add(position)
-                    return state.backbone.encode(kept or replace(samples[position], images=()), training=False)
-            return encode
-
-        def reader(position: int):
-            def read(text: str) -> str:
-                return text if position in pictureless else state.backbone.read_answer(text, samples[position])
-            return read
-
-        requests = [generation.Request(position, state.backbone.prompt_length(samples[position]), encoder(position),
-                                       task.generation['max_new_tokens'], reader(position)) for position in positions]
+        state = self.state
+        questions = Questions(state.backbone, samples, on_bad_image=state.config.data.on_bad_image)
+        longest = self._generation(task)['max_new_tokens']
+        requests = [questions.request(position, longest) for position in positions]
         plan = generation.plan_batches([request.length for request in requests], token_budget=self.token_budget)
         mine = [batch for number, batch in enumerate(plan)
                 if number % state.strategy.world_size == state.strategy.rank
                 and not all(requests[i].index in done for i in batch)]
 
         def on_batch(answers: list[tuple[int, str]]) -> None:
-            write([(index, '' if index in unusable else text) for index, text in answers])
+            write([(index, '' if index in questions.unusable else text) for index, text in answers])
             bar.advance(len(answers) * state.strategy.world_size)
             self.interrupt.check(f'the answers so far are in {self.run.path}')
 
         with state.bank.fixed() if state.bank is not None else nullcontext():  # weights are cast and joined once
             generation.generate(state.backbone, requests, plan=mine, on_batch=on_batch,
                                 workers=state.config.data.workers)
-        if policy.first:
-            state.reporter.say(f'{task.name}: {policy.skipped} pictures could not be used, their answers count as wrong; '
-                               f'{policy.stripped} questions were asked without theirs. First: {policy.first[0]}')
+        if complaint := questions.complaint():
+            state.reporter.say(f'{task.name}: {complaint}')
 
     def _write(self, path, samples: Sequence[Sample], answers: dict[int, str], routes: list[str] | None) -> None:
         lines = []
