@@ -74,11 +74,11 @@ class MiniGPTv2(DecoderBackbone):
             quantization=quantization, lora=lora, task_tag=task_tag, blip_caption=blip_caption, missing_image=missing_image))
         self.checkpoint, self.dtype, self.lora, self.missing_image = checkpoint, DTYPES[dtype], lora, missing_image
         self.kept_lora: PeftLora | None = None
-        self._own_bank: AdapterBank | None = None
+        self.kept_bank: AdapterBank | None = None
         self.sources = files.sources(checkpoint, llama=llama, vit=vit)
         self.model = self._build(attn, choose_device(device), init_seed, quantization, lora_alpha)
         if self.kept_lora is not None:
-            self._own_bank = self.insert_bank()
+            self.kept_bank = self.insert_bank()
         self.context_length = self.model.config.text_config.max_position_embeddings
         self.max_length = min(max_length, self.context_length)
         self.samples = self._encoder(template, legacy, task_tag, chat_template, max_txt_len, blip_caption)
@@ -169,9 +169,9 @@ class MiniGPTv2(DecoderBackbone):
         if self.kept_lora is not None and gate != 'none':
             raise ConfigError(Problem('backbone.lora', f"'keep' makes the checkpoint's adapters a block without gate, but "
                                       f"the method's blocks are gated by '{gate}'.", "Use backbone.lora='merge'."))
-        if self._own_bank is not None:
-            self._own_bank.remove()
-            self._own_bank = None
+        if self.kept_bank is not None:
+            self.kept_bank.remove()
+            self.kept_bank = None
         bank = super().insert_bank(targets=targets, gate=gate, **options)
         if self.kept_lora is not None:
             add_peft_block(bank, _over_all_targets(self.kept_lora, bank), block=KEPT, trainable=False)
@@ -191,15 +191,15 @@ class MiniGPTv2(DecoderBackbone):
 
     def _state(self) -> dict[str, Tensor] | None:
         """What to save while the kept adapters are the only bank: bare weights, and the adapters beside them."""
-        if self._own_bank is None or self.kept_lora is None:
+        if self.kept_bank is None or self.kept_lora is None:
             return None
         rank, scale = self.kept_lora.rank, self.kept_lora.scale
         self.model.config.lora = {**self.model.config.lora, 'r': rank, 'alpha': scale * rank}
-        base = {f'{name}.base.': f'{name}.' for name in self._own_bank.targets}
+        base = {f'{name}.base.': f'{name}.' for name in self.kept_bank.targets}
         state = {}
         for name, tensor in self.model.state_dict().items():
             module = name.rpartition('.')[0]
-            if module in self._own_bank.layers:
+            if module in self.kept_bank.layers:
                 continue
             state[name.replace(f'{module}.', base.get(f'{module}.', f'{module}.'), 1)] = tensor
         for module, pair in self.kept_lora.factors.items():
