@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from coinkit.backbones.boxes import QWEN
+from coinkit.backbones.boxes import COIN, QWEN
 from coinkit.backbones.decoder import (
     DTYPES,
     DecoderBackbone,
@@ -40,14 +40,17 @@ from coinkit.backbones.weights import (
 )
 from coinkit.errors import Problem
 
+BOXES = {'native': QWEN, 'coin': COIN}
+
 
 class QwenVL(DecoderBackbone):
     """Qwen-VL from a folder of the published layout, or 'mini': the weights that come with coinkit.
 
     `template='coin'` asks in CoIN's plain form, ends answers at `<|endoftext|>` alone and drops their first character;
     `drop_first_character` sets that by itself. `picture` is the text before a picture, {} its number: older releases
-    wrote 'Picture {}:'. `init_seed` builds random weights from config.json alone; `key_mapping` renames tensors,
-    pattern to replacement.
+    wrote 'Picture {}:'. `boxes='native'` trains boxes in Qwen's own form and reads answers back, 'coin' leaves the
+    records' form, as CoIN does; None takes the folder's word. `init_seed` builds random weights from config.json alone;
+    `key_mapping` renames tensors, pattern to replacement.
     """
 
     projector: ClassVar[str] = 'transformer.visual.attn_pool'
@@ -56,10 +59,10 @@ class QwenVL(DecoderBackbone):
     lora_targets = r'transformer\.h\.\d+\.(attn\.c_attn|attn\.c_proj|mlp\.w1|mlp\.w2)'
 
     def __init__(self, checkpoint: str, *, dtype: str = 'bfloat16', template: str | None = None, max_length: int = 2048,
-                 picture: str | None = None, drop_first_character: bool | None = None, attn: str = 'auto',
-                 device: str = 'auto', init_seed: int | None = None, quantization: str | None = None,
+                 picture: str | None = None, boxes: str | None = None, drop_first_character: bool | None = None,
+                 attn: str = 'auto', device: str = 'auto', init_seed: int | None = None, quantization: str | None = None,
                  key_mapping: Mapping[str, str] | None = None):
-        raise_problems(self.preflight(checkpoint, dtype=dtype, template=template, picture=picture, attn=attn,
+        raise_problems(self.preflight(checkpoint, dtype=dtype, template=template, picture=picture, boxes=boxes, attn=attn,
                                       init_seed=init_seed, quantization=quantization))
         self.checkpoint, self.folder, self.dtype = checkpoint, folders.resolve(checkpoint), DTYPES[dtype]
         self.model = self._build(attn, choose_device(device), init_seed, quantization, key_mapping)
@@ -67,7 +70,7 @@ class QwenVL(DecoderBackbone):
         self.context_length = config.max_position_embeddings
         self.max_length = min(max_length, self.context_length)
         self.image_shape = (3, config.visual['image_size'], config.visual['image_size'])
-        self.samples = self._read_folder(template, picture)
+        self.samples = self._read_folder(template, picture, boxes)
         of_coin = self.template_name == 'coin'
         self.drop_first_character = of_coin if drop_first_character is None else drop_first_character
         stops = ('<|endoftext|>',) if of_coin else ('<|endoftext|>', '<|im_end|>', '<|im_start|>')
@@ -88,15 +91,17 @@ class QwenVL(DecoderBackbone):
                                     quantization=quantization, keep=(self.vision_tower, 'lm_head'), **chosen)
         return model.eval().requires_grad_(False)
 
-    def _read_folder(self, name: str | None, picture: str | None) -> QwenVLEncoder:
+    def _read_folder(self, name: str | None, picture: str | None, boxes: str | None) -> QwenVLEncoder:
         card, config = read_json(self.folder / 'coinkit.json'), self.model.config
         self.template_name = name or card.get('template', 'chatml')
+        self.boxes = boxes or card.get('boxes', 'native')
         self.codec = read_codec(self.folder, image_slots=config.visual['n_queries'])
         return QwenVLEncoder(
             template=make_template(self.template_name, card=card, picture=picture), codec=self.codec,
             read_pixels=pixel_reader(config.visual['image_size'], card=card, aspect_ratio='stretch'),
             tokens_per_image=config.visual['n_queries'], max_length=self.max_length, context_length=self.context_length,
-            boxes=QWEN, ntk_from=config.seq_length if config.use_dynamic_ntk else None, vocabulary=config.vocab_size)
+            boxes=BOXES[self.boxes], vocabulary=config.vocab_size,
+            ntk_from=config.seq_length if config.use_dynamic_ntk else None)
 
     @property
     def decoder(self) -> nn.Module:
@@ -130,12 +135,12 @@ class QwenVL(DecoderBackbone):
         self.codec.save(folder)
         pixels, template = self.samples.read_pixels, self.samples.template
         card = {**read_json(self.folder / 'coinkit.json'), 'template': self.template_name, 'system': template.system,
-                'picture': template.picture, 'image_mean': pixels.mean, 'image_std': pixels.std}
+                'picture': template.picture, 'boxes': self.boxes, 'image_mean': pixels.mean, 'image_std': pixels.std}
         (folder / 'coinkit.json').write_text(json.dumps(card, indent=1) + '\n', encoding='utf-8')
 
     @classmethod
     def preflight(cls, checkpoint: str = '', **config: Any) -> list[Problem]:
-        problems = choice_problems(config, template=TEMPLATES)
+        problems = choice_problems(config, template=TEMPLATES, boxes=BOXES)
         problems += quantization_problems(config.get('quantization'))
         if (picture := config.get('picture')) is not None and '{}' not in picture:
             problems.append(Problem('backbone.picture', f"'{picture}' has no place for a picture's number.",

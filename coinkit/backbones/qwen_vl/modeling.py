@@ -84,5 +84,7 @@ class QwenVLForConditionalGeneration(QwenVLPreTrainedModel, GenerationMixin):
 
     def generate(self, *args: Any, past_key_values: QwenVLCache | None = None, **kwargs: Any) -> Any:
         """transformers' generation, on the cache that remembers each prompt's NTK step."""
-        cache = self.transformer.new_cache() if past_key_values is None else past_key_values
-        return super().generate(*args, past_key_values=cache, **kwargs)
+        chosen = kwargs.get('generation_config') or self.generation_config
+        if past_key_values is None and kwargs.get('use_cache', chosen.use_cache) is not False:
+            past_key_values = self.transformer.new_cache()
+        return super().generate(*args, past_key_values=past_key_values, **kwargs)
