@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import re
@@ -105,21 +106,21 @@ def by_ranks(word: bytes, ranks):
 
 
 def grown_ranks(size: int, seed: int) -> dict[bytes, int]:
-    """The bytes in random order, then unions of earlier tokens: of a few letters first."""
+    """The bytes in random order, then unions of earlier tokens: of a few letters first, then of anything."""
     draw = random.Random(seed)
     tokens = [bytes([value]) for value in range(256)]
     draw.shuffle(tokens)
-    pool, known = [b'a', b'b', b'c', b'd', b'e', b' '], set(tokens)
-    while len(tokens) < size:
-        if len(tokens) == 1500:
-            pool = tokens
+    pool, ranks = [b'a', b'b', b'c', b'd', b'e', b' '], dict.fromkeys(tokens)
+    while len(ranks) < min(size, 1500):
         union = draw.choice(pool) + draw.choice(pool)
-        if len(union) <= 14 and union not in known:
-            known.add(union)
-            tokens.append(union)
-            if pool is not tokens:
-                pool.append(union)
-    return {token: rank for rank, token in enumerate(tokens)}
+        if len(union) <= 14 and union not in ranks:
+            ranks[union] = None
+            pool.append(union)
+    for left, right in itertools.product(list(ranks)[:600], list(ranks)[:600]):
+        if len(ranks) == size:
+            break
+        ranks[left + right] = None
+    return {token: rank for rank, token in enumerate(ranks)}
 
 
 def test_merges_give_what_the_ranks_give():
@@ -136,7 +137,7 @@ def test_a_vocabulary_of_the_released_size_loads_in_seconds():
     ranks = grown_ranks(151_643, seed=2)
     start = time.perf_counter()
     codec = make_codec(ranks)
-    assert time.perf_counter() - start < 15  # about 2 s on a free core
+    assert time.perf_counter() - start < 20  # about 2 s on a free core
     assert codec.special_id('<img>') == 151_857 and codec.vocabulary == 151_860
     assert codec.text(codec.encode('a bad cab')) == 'a bad cab'
 
