@@ -112,7 +112,8 @@ class DecoderBackbone(Backbone):
             return self.head(hidden_B1H[:, -1])
 
     def _hidden(self, batch: Batch, **cache: Any) -> Tensor:
-        positions_BL = (batch.attention_mask_BL.cumsum(1) - 1).clamp(min=0)  # 0 at a row's first real token
+        begun_BL = batch.attention_mask_BL.cummax(1).values  # from a row's first real token on, masked ones count as well
+        positions_BL = (begun_BL.cumsum(1) - 1).clamp(min=0)
         return self.decoder(inputs_embeds=self.embed(batch), attention_mask=batch.attention_mask_BL,
                             position_ids=positions_BL, **cache).last_hidden_state
 

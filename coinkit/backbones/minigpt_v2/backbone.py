@@ -28,11 +28,12 @@ from coinkit.backbones.decoder import (
 from coinkit.backbones.minigpt_v2 import checkpoint as files
 from coinkit.backbones.minigpt_v2 import templates
 from coinkit.backbones.minigpt_v2.encoding import MiniGPTv2Encoder, collate_rows
-from coinkit.backbones.minigpt_v2.tensors import model_tensors
+from coinkit.backbones.minigpt_v2.tensors import check_fit, model_tensors
 from coinkit.backbones.peft_io import PeftLora, add_peft_block
 from coinkit.backbones.pixels import pixel_reader
 from coinkit.backbones.text_codec import read_codec
 from coinkit.backbones.weights import (
+    LazyTensors,
     load_pretrained,
     open_files,
     quantization_problems,
@@ -89,18 +90,27 @@ class MiniGPTv2(DecoderBackbone):
                lora_alpha: float | None) -> Any:
         from coinkit.backbones.minigpt_v2.modeling import MiniGPTv2ForConditionalGeneration as Model
 
-        config, folder = self.sources.config, self.sources.folder
+        config = self.sources.config
         chosen = dict(dtype=self.dtype, attn=choose_attention(attn, device, self.dtype), device=device)
         if device.type == 'meta':
             model = shapes_only(Model, config, dtype=self.dtype)
         elif init_seed is not None:
             model = random_model(Model, config, seed=init_seed, **chosen)
         else:
-            tensors, self.kept_lora = model_tensors(open_files(self.sources.files), config, source=folder, lora=self.lora,
-                                                    alpha=lora_alpha)
             keep = (self.vision_tower, 'ln_vision', self.projector, 'llama_model.lm_head')
-            model = load_pretrained(Model, config, tensors, folder=folder, quantization=quantization, keep=keep, **chosen)
+            model = load_pretrained(Model, config, self._tensors(Model, lora_alpha), folder=self.sources.folder,
+                                    quantization=quantization, keep=keep, **chosen)
         return model.eval().requires_grad_(False)
+
+    def _tensors(self, model: Any, lora_alpha: float | None) -> LazyTensors:
+        """The model's tensors, unread; sets `kept_lora`. Names and shapes are checked before gigabytes are read."""
+        config, folder = self.sources.config, self.sources.folder
+        tensors, self.kept_lora = model_tensors(open_files(self.sources.files), config, source=folder, lora=self.lora,
+                                                alpha=lora_alpha)
+        own = shapes_only(model, config, dtype=self.dtype).state_dict()
+        check_fit(tensors, {name: tuple(one.shape) for name, one in own.items()}, source=folder,
+                  tied=config.tie_word_embeddings)
+        return tensors
 
     def _encoder(self, name: str | None, legacy: bool | None, task_tag: str | None, chat_template: bool | None,
                  max_txt_len: int | None, processor: str | None) -> MiniGPTv2Encoder:

@@ -73,9 +73,9 @@ def checkpoint_problems(checkpoint: str, *, llama: str | None, vit: str | None, 
     absent = [Problem(where, f"'{given}' does not exist.", CURE) for where, given in named.items() if not given.exists()]
     if absent:
         return absent
-    if path.is_dir() and (wrong := wrong_kind(path, expected='MiniGPTv2', also=('llama', 'eva', 'adapter'))):
-        return [wrong]
     try:
+        if path.is_dir() and (wrong := wrong_kind(path, expected='MiniGPTv2', also=('llama', 'eva'))):
+            return [wrong]
         own = read_json(path / 'config.json')
         if _whole(path, own, llama, vit):
             return (weight_problems(path, CURE) if weights else []) + _tokenizer_problems(path)

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from coinkit.backbones.peft_io import PeftLora
-from coinkit.backbones.weights import WHERE, LazyTensors, listed, read, renamed, shape_of
+from coinkit.backbones.weights import WHERE, LazyTensors, listed, read, renamed, shape_of, tensor_problems
 from coinkit.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -85,6 +85,16 @@ def model_tensors(tensors: Mapping[str, Any], config: MiniGPTv2Config, *, source
     for module, (A_rD, B_Or) in pairs.items():
         mine[f'{module}.weight'] = _merged(mine[f'{module}.weight'], A_rD, B_Or, scale)
     return mine, None
+
+
+def check_fit(tensors: LazyTensors, shapes: Mapping[str, tuple[int, ...]], *, source: Path, tied: bool) -> None:
+    """Raise ConfigError naming every tensor that is missing, extra or of another shape, before one is read."""
+    optional = {f'{LLAMA}lm_head.weight'} if tied else set()
+    shared = tensors.keys() & shapes.keys()
+    wrong = [(name, shape_of(tensors[name]), shapes[name]) for name in shared if shape_of(tensors[name]) != shapes[name]]
+    missing = shapes.keys() - tensors.keys() - optional
+    if problems := tensor_problems(source, missing, tensors.keys() - shapes.keys(), wrong):
+        raise ConfigError(problems)
 
 
 def _adapters(tensors: LazyTensors, source: Path) -> dict[str, tuple[Any, Any]]:
