@@ -1,0 +1,17 @@
+"""The battery over every registered method: a new one is tested by being registered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from coinkit.plugins import load_plugins
+from coinkit.registry import METHODS
+from coinkit.testing import MethodBattery
+
+load_plugins()
+ARGUMENTS: dict[str, dict[str, Any]] = {'MoELoRA': dict(num_experts=2)}  # what small runs need beside the defaults
+BESIDE: dict[str, list[dict[str, Any]]] = {}  # methods that one needs beside it
+
+for name in METHODS.names():
+    globals()[f'Test{name}'] = type(f'Test{name}', (MethodBattery,), {
+        'method': dict(type=name, **ARGUMENTS.get(name, {})), 'beside': BESIDE.get(name, ())})
