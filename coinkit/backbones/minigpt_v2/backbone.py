@@ -79,7 +79,7 @@ class MiniGPTv2(DecoderBackbone):
         self.sources = files.sources(checkpoint, llama=llama, vit=vit)
         self.model = self._build(attn, choose_device(device), init_seed, quantization, lora_alpha)
         if self.kept_lora is not None:
-            self.kept_bank = self.insert_bank()
+            self.kept_bank = self.insert_bank(targets=list(self.kept_lora.factors))
         self.context_length = self.model.config.text_config.max_position_embeddings
         self.max_length = min(max_length, self.context_length)
         self.samples = self._encoder(template, legacy, task_tag, chat_template, max_txt_len, blip_caption)
@@ -116,6 +116,7 @@ class MiniGPTv2(DecoderBackbone):
                  max_txt_len: int | None, processor: str | None) -> MiniGPTv2Encoder:
         config, folder = self.model.config, self.sources.folder
         card = read_json(folder / 'coinkit.json')
+        statistics = read_json(folder / 'preprocessor_config.json') | card
         self.codec = read_codec(folder, legacy=legacy)
         self.template_name = name or card.get('template', 'minigpt_v2')
         template = templates.make_template(
@@ -128,7 +129,7 @@ class MiniGPTv2(DecoderBackbone):
         self.pad_id = self.codec.eos_id if pad_id is None else pad_id
         return MiniGPTv2Encoder(
             template=template, codec=self.codec, tokens_per_image=config.tokens_per_image, max_length=self.max_length,
-            read_pixels=pixel_reader(config.img_size, card=card, aspect_ratio='stretch'),
+            read_pixels=pixel_reader(config.img_size, card=statistics, aspect_ratio='stretch'),
             context_length=self.context_length, boxes=MINIGPT if published else COIN,
             zero_picture=self.missing_image == 'zero', unseen_id=pad_id)
 

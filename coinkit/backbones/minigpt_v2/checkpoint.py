@@ -8,6 +8,7 @@ one folder, or be named one by one. Checks read names and sizes, no weight.
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +79,8 @@ def checkpoint_problems(checkpoint: str, *, llama: str | None, vit: str | None, 
             return [wrong]
         own = read_json(path / 'config.json')
         if _whole(path, own, llama, vit):
-            return (weight_problems(path, CURE) if weights else []) + _tokenizer_problems(path)
+            found = (weight_problems(path, CURE) if weights else []) + _tokenizer_problems(path)
+            return found + damaged_files(path / name for name in (weight_names(path) if weights else []))
         return _part_problems(path, llama, vit, weights)
     except ConfigError as error:
         return list(error.problems)
@@ -100,7 +102,29 @@ def _part_problems(path: Path, llama: str | None, vit: str | None, weights: bool
     if weights and len(others) == len(towers):
         problems.append(Problem(WHERE, f"'{path}' has no MiniGPT-v2 checkpoint (a .pth or .safetensors file with "
                                 'llama_proj and the adapters).', CURE))
-    return problems
+    return problems + damaged_files(part_files(path, language, vit) if weights and language else others if weights else [])
+
+
+def damaged_files(found: Iterable[Path]) -> list[Problem]:
+    """Files that are cut short or something else than weights; reads their first bytes and headers alone."""
+    problems = ((file, _damage(file)) for file in found if file.is_file())
+    return [Problem(WHERE, f"'{file}' {damage}.", 'Copy it again.') for file, damage in problems if damage]
+
+
+def _damage(file: Path) -> str | None:
+    from safetensors import SafetensorError, safe_open
+
+    if file.suffix == '.safetensors':
+        try:
+            with safe_open(file, framework='pt'):
+                return None
+        except SafetensorError as error:
+            return f'cannot be read ({error}): it is cut short, or no safetensors file'
+    with file.open('rb') as opened:
+        start = opened.read(2)
+    if start == b'PK':  # torch's format, a zip: its table stands at the end
+        return None if zipfile.is_zipfile(file) else 'is cut short'
+    return None if start[:1] == b'\x80' else 'is no torch file (a Git LFS pointer?)'  # torch's older format, a bare pickle
 
 
 def _llama_problems(language: Path) -> list[Problem]:

@@ -16,6 +16,7 @@ from coinkit.backbones.llava.templates import Mini
 from coinkit.backbones.text_codec import TextCodec
 from coinkit.backbones.turns import IMAGE_ID, IMAGE_TAG, Template, Tokens
 from coinkit.data.batch import IGNORE
+from coinkit.errors import ConfigError, Problem
 from coinkit.types import Turn
 
 TASK_TAGS = ('vqa', 'caption', 'grounding', 'refer', 'identify', 'detection')
@@ -121,4 +122,7 @@ def make_template(name: str, *, card: Mapping[str, Any], **options: Any) -> Temp
     """The template called `name`; `card` is the checkpoint's coinkit.json, {} where it has none."""
     if name == 'mini':
         return Mini(**{key: card[key] for key in ('human', 'gpt', 'turn_separator') if key in card})
+    if (wrapper := options.get('wrapper', '{}')).count('{}') != 1:
+        raise ConfigError(Problem('config.json: prompt_template', f"{wrapper!r} must hold '{{}}' once, where the question "
+                                  'goes.'))
     return InstTemplate(**options)

@@ -205,19 +205,65 @@ def test_adapters_that_do_not_fit_are_named(whole, tmp_path, weights):
             model_tensors(tensors, config, source=tmp_path)
 
 
-def test_truncated_files(whole, tmp_path, weights, golden_config):
+def test_damaged_files_are_all_named_before_loading(whole, tmp_path, weights, golden_config):
     parts = write_parts(tmp_path, weights, golden_config['llm'])
     for key in ('vit', 'checkpoint'):
         content = (path := resolve(parts[key])).read_bytes()
         path.write_bytes(content[:len(content) // 2])
-        with pytest.raises(CoinkitError, match=f'{path.name}.*cut short'):
-            MiniGPTv2(**parts, **TINY)
-        path.write_bytes(content)
+    (tmp_path / 'Llama-2-chat' / 'model.safetensors').write_bytes(b'version https://git-lfs')
+    found = problems(**parts)
+    for words in ("eva_vit_g.pth' is cut short", "minigptv2_checkpoint.pth' is cut short",
+                  "model.safetensors' cannot be read"):
+        assert words in found
+    resolve(parts['vit']).write_bytes(b'version https://git-lfs')
+    assert "eva_vit_g.pth' is no torch file" in problems(**parts)
     folder = tmp_path / 'cut'
     shutil.copytree(whole, folder)
     (folder / 'weights.safetensors').write_bytes((whole / 'weights.safetensors').read_bytes()[:-1000])
-    with pytest.raises(CoinkitError, match='weights.safetensors.*cut short'):
+    with pytest.raises(ConfigError, match='weights.safetensors.*cut short'):
         MiniGPTv2(str(folder), **TINY)
+
+
+def test_older_torch_files_and_files_that_run_code(tmp_path, weights, golden_config, tiny_minigpt):
+    """A bare pickle of tensors is read; one of anything else is not loaded."""
+    parts = write_parts(tmp_path, weights, golden_config['llm'])
+    with_tiny_sizes(tmp_path, golden_config)
+    tower = torch.load(parts['vit'], weights_only=True)
+    torch.save(tower, parts['vit'], _use_new_zipfile_serialization=False)
+    assert same(MiniGPTv2(str(tmp_path), **TINY), tiny_minigpt)
+    torch.save({'model': tower, 'config': golden_config, 'code': shutil.copy}, parts['checkpoint'])
+    with pytest.raises(CoinkitError, match='minigptv2_checkpoint.pth'):
+        MiniGPTv2(str(tmp_path), **TINY)
+
+
+def test_whole_tensors_of_the_checkpoint_win(tmp_path, weights, golden_config):
+    """A checkpoint that brings the picture tower as well is laid over eva_vit_g.pth."""
+    parts = write_parts(tmp_path, weights, golden_config['llm'])
+    with_tiny_sizes(tmp_path, golden_config)
+    trained = torch.load(parts['checkpoint'], weights_only=True)
+    trained['model']['visual_encoder.cls_token'] = torch.full((1, 1, 32), 7.0)
+    torch.save(trained, parts['checkpoint'])
+    assert MiniGPTv2(str(tmp_path), **TINY).model.visual_encoder.cls_token.eq(7).all()
+
+
+def test_prompt_template_without_place_for_the_question(whole, tmp_path):
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    config = json.loads((whole / 'config.json').read_text()) | {'prompt_template': '[INST]'}
+    (tmp_path / 'config.json').write_text(json.dumps(config))
+    with pytest.raises(ConfigError, match='prompt_template'):
+        MiniGPTv2(str(tmp_path), **TINY)
+
+
+def test_other_adapted_modules(whole, tmp_path, weights, tiny_minigpt):
+    """Whatever linears the checkpoint adapts are merged or kept."""
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    stem = f'{LLAMA}model.layers.1.self_attn.k_proj.lora_'
+    extra = {f'{stem}A.default.weight': torch.randn(4, 64), f'{stem}B.default.weight': torch.randn(64, 4)}
+    save_file(weights | extra, tmp_path / 'weights.safetensors', metadata={'format': 'pt'})
+    ids = torch.tensor([[1, 5, 9, 14]])
+    merged, kept = (MiniGPTv2(str(tmp_path), **TINY, lora=lora).model(input_ids=ids).logits for lora in ('merge', 'keep'))
+    torch.testing.assert_close(merged, kept, rtol=0, atol=1e-4)
+    assert not torch.allclose(merged, tiny_minigpt.model(input_ids=ids).logits, atol=1e-3)
 
 
 def problems(checkpoint, **options) -> str:
