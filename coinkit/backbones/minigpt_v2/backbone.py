@@ -45,6 +45,7 @@ from coinkit.data.batch import Batch, Encoded
 from coinkit.errors import ConfigError, Problem
 from coinkit.nn.bank import AdapterBank
 
+BOXES = {'native': MINIGPT, 'coin': COIN}
 LORA, MISSING_IMAGE = ('merge', 'keep', 'drop'), ('text', 'zero')
 KEPT = 'checkpoint'  # the block that holds the checkpoint's adapters
 
@@ -56,7 +57,8 @@ class MiniGPTv2(DecoderBackbone):
     `lora` says what becomes of the checkpoint's adapters: merged, a frozen block of every bank, or dropped; `lora_alpha`
     replaces the config's alpha. `task_tag` ('vqa', 'refer'...) goes before questions that have none; `chat_template`,
     `max_txt_len` replace the config's; `blip_caption` cleans the 'question', the 'answer' or 'both'. `missing_image`
-    'zero' gives a sample without a picture an empty one, as CoIN does. `legacy` None is the tokenizer folder's own word.
+    'zero' gives a sample without a picture an empty one, as CoIN does. `boxes` 'native' trains boxes in MiniGPT-v2's own
+    form and reads answers back, 'coin' leaves them as records write them. `legacy` None is the tokenizer folder's word.
     """
 
     projector: ClassVar[str] = 'llama_proj'
@@ -69,10 +71,11 @@ class MiniGPTv2(DecoderBackbone):
                  legacy: bool | None = True, init_seed: int | None = None, quantization: str | None = None,
                  lora: str = 'merge', lora_alpha: float | None = None, task_tag: str | None = None,
                  chat_template: bool | None = None, max_txt_len: int | None = None, blip_caption: str | None = None,
-                 missing_image: str = 'text'):
+                 boxes: str | None = None, missing_image: str = 'text'):
         raise_problems(self.preflight(
             checkpoint, llama=llama, vit=vit, dtype=dtype, template=template, attn=attn, device=device, init_seed=init_seed,
-            quantization=quantization, lora=lora, task_tag=task_tag, blip_caption=blip_caption, missing_image=missing_image))
+            quantization=quantization, lora=lora, task_tag=task_tag, blip_caption=blip_caption, boxes=boxes,
+            missing_image=missing_image))
         self.checkpoint, self.dtype, self.lora, self.missing_image = checkpoint, DTYPES[dtype], lora, missing_image
         self.kept_lora: PeftLora | None = None
         self.kept_bank: AdapterBank | None = None
@@ -82,7 +85,7 @@ class MiniGPTv2(DecoderBackbone):
             self.kept_bank = self.insert_bank(targets=list(self.kept_lora.factors))
         self.context_length = self.model.config.text_config.max_position_embeddings
         self.max_length = min(max_length, self.context_length)
-        self.samples = self._encoder(template, legacy, task_tag, chat_template, max_txt_len, blip_caption)
+        self.samples = self._encoder(template, legacy, task_tag, chat_template, max_txt_len, blip_caption, boxes)
         self.image_shape = (3, self.model.config.img_size, self.model.config.img_size)
         self.eos_ids = frozenset({self.codec.eos_id})
 
@@ -113,7 +116,7 @@ class MiniGPTv2(DecoderBackbone):
         return tensors
 
     def _encoder(self, name: str | None, legacy: bool | None, task_tag: str | None, chat_template: bool | None,
-                 max_txt_len: int | None, processor: str | None) -> MiniGPTv2Encoder:
+                 max_txt_len: int | None, processor: str | None, boxes: str | None) -> MiniGPTv2Encoder:
         config, folder = self.model.config, self.sources.folder
         card = read_json(folder / 'coinkit.json')
         statistics = read_json(folder / 'preprocessor_config.json') | card
@@ -125,12 +128,13 @@ class MiniGPTv2(DecoderBackbone):
             max_txt_len=max_txt_len or config.max_txt_len, max_context_len=config.max_context_len,
             tokens_per_image=config.tokens_per_image, task_tag=task_tag, processor=processor)
         published = self.template_name == 'minigpt_v2'
+        self.boxes = boxes or card.get('boxes', 'native' if published else 'coin')
         pad_id = self.codec.backend.token_to_id(config.pad_token) if published else None
         self.pad_id = self.codec.eos_id if pad_id is None else pad_id
         return MiniGPTv2Encoder(
             template=template, codec=self.codec, tokens_per_image=config.tokens_per_image, max_length=self.max_length,
             read_pixels=pixel_reader(config.img_size, card=statistics, aspect_ratio='stretch'),
-            context_length=self.context_length, boxes=MINIGPT if published else COIN,
+            context_length=self.context_length, boxes=BOXES[self.boxes],
             zero_picture=self.missing_image == 'zero', unseen_id=pad_id)
 
     # --- samples and answers ------------------------------------------------------------------------------------
@@ -196,7 +200,7 @@ class MiniGPTv2(DecoderBackbone):
         self.model.save_pretrained(str(folder), state_dict=self._state())
         self.codec.save(folder)
         pixels = self.samples.read_pixels
-        card = {**read_json(self.sources.folder / 'coinkit.json'), 'template': self.template_name,
+        card = {**read_json(self.sources.folder / 'coinkit.json'), 'template': self.template_name, 'boxes': self.boxes,
                 'image_mean': pixels.mean, 'image_std': pixels.std}
         (folder / 'coinkit.json').write_text(json.dumps(card, indent=1) + '\n', encoding='utf-8')
 
@@ -221,7 +225,7 @@ class MiniGPTv2(DecoderBackbone):
     def preflight(cls, checkpoint: str = '', *, llama: str | None = None, vit: str | None = None,
                   **config: Any) -> list[Problem]:
         problems = choice_problems(config, template=templates.TEMPLATES, lora=LORA, task_tag=templates.TASK_TAGS,
-                                   blip_caption=templates.PROCESSED, missing_image=MISSING_IMAGE)
+                                   blip_caption=templates.PROCESSED, boxes=BOXES, missing_image=MISSING_IMAGE)
         problems += quantization_problems(config.get('quantization'))
         weights = config.get('init_seed') is None and config.get('device') != 'meta'
         return problems + files.checkpoint_problems(checkpoint, llama=llama, vit=vit, weights=weights)

@@ -107,6 +107,14 @@ def test_boxes_are_the_models_own(tiny_minigpt):
     assert tiny_minigpt.read_answer('{<10><20><30><40>}', asked).startswith('[0.')
 
 
+def test_boxes_as_records_write_them(fresh):
+    backbone = fresh(boxes='coin', device='meta')
+    ids = backbone.encode(sample('[refer] the dog', '[0.100,0.200,0.300,0.400]'), training=True)
+    answer = backbone.codec.encode('[0.100,0.200,0.300,0.400]</s>')[:24]
+    assert ids.input_ids_L[ids.labels_L != IGNORE].tolist() == answer
+    assert backbone.read_answer('{<10><20><30><40>}', sample('the dog')) == '{<10><20><30><40>}'
+
+
 @pytest.mark.parametrize('question, wanted', [('cat?', '[vqa] cat?'), ('[refer] cat', '[refer] cat'), ('', '[vqa] ')])
 def test_task_tag(fresh, question, wanted):
     backbone = fresh(task_tag='vqa', device='meta')
