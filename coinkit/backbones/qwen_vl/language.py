@@ -2,8 +2,8 @@
 
 Everything that depends on positions is computed once per forward: the mask, and one cosine and sine table for queries
 and one for keys. The queries' table carries the log-n factor, and both follow each row's own length, so rows longer
-than `seq_length` cost nothing extra in the layers and no device synchronisation. A row's length is its last position
-plus one, or its padded length when no positions are given, as in the published code.
+than `seq_length` cost nothing extra in the layers and no device synchronisation. A row's length is the position of its
+last real token plus one, or its padded length when no positions are given, as in the published code.
 Shape suffixes: B rows, L tokens, H hidden, N heads, D head width, d half of it, K steps of the NTK base.
 """
 
@@ -92,6 +92,13 @@ class RotaryTable(nn.Module):
             bases = [base * alpha ** (width / (width - 2)) for alpha in alphas]
             self._frequencies[device] = torch.stack([1.0 / one ** exponents_d for one in bases]).to(device)
         return self._frequencies[device]
+
+
+def _row_lengths(positions_BL: Tensor, attention_mask: Tensor | None) -> Tensor:
+    """Tokens of each row up to its last real one: positions may count on through padding."""
+    if attention_mask is not None and attention_mask.ndim == 2 and attention_mask.shape[1] == positions_BL.shape[1]:
+        positions_BL = positions_BL * attention_mask
+    return positions_BL.amax(1) + 1
 
 
 def ntk_steps(lengths_B: Tensor, seq_length: int) -> Tensor:
@@ -224,16 +231,18 @@ class QwenVLModel(QwenVLPreTrainedModel):
         x_BLH = self.wte(input_ids) if inputs_embeds is None else inputs_embeds
         cache = self.new_cache() if use_cache and past_key_values is None else past_key_values
         past = cache.get_seq_length() if cache is not None else 0
+        of_rows = None if position_ids is None else attention_mask
         if position_ids is None:
             position_ids = torch.arange(past, past + x_BLH.shape[1], device=x_BLH.device)[None]
-        rotary = self.rotary(x_BLH, position_ids, self._ntk_step(position_ids, len(x_BLH), cache, past))
+        rotary = self.rotary(x_BLH, position_ids, self._ntk_step(position_ids, of_rows, len(x_BLH), cache, past))
         mask = create_causal_mask(config=self.config, inputs_embeds=x_BLH, attention_mask=attention_mask,
                                   past_key_values=cache)
         for block in self.h:
             x_BLH = block(x_BLH, mask, rotary, past_key_values=cache)
         return BaseModelOutputWithPast(last_hidden_state=self.ln_f(x_BLH), past_key_values=cache)
 
-    def _ntk_step(self, positions_BL: Tensor, rows: int, cache: DynamicCache | None, past: int) -> Tensor | None:
+    def _ntk_step(self, positions_BL: Tensor, attention_mask: Tensor | None, rows: int, cache: DynamicCache | None,
+                  past: int) -> Tensor | None:
         """Each row's NTK step: none in training, the prompt's own at prefill, and the prompt's while it decodes."""
         if self.training or not self.config.use_dynamic_ntk:
             return None
@@ -241,7 +250,7 @@ class QwenVLModel(QwenVLPreTrainedModel):
             raise ValueError(f'Qwen-VL needs its own cache for dynamic NTK (QwenVLCache), got {type(cache).__name__}.')
         if past and cache.ntk_step_B is not None:
             return cache.ntk_step_B
-        step_B = ntk_steps(positions_BL.amax(1) + 1, self.config.seq_length).expand(rows)
+        step_B = ntk_steps(_row_lengths(positions_BL, attention_mask), self.config.seq_length).expand(rows)
         if cache is not None:
             cache.ntk_step_B = step_B
         return step_B

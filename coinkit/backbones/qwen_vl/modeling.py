@@ -39,8 +39,10 @@ class QwenVLForConditionalGeneration(QwenVLPreTrainedModel, GenerationMixin):
     def forward(self, input_ids: Tensor | None = None, attention_mask: Tensor | None = None,
                 pixel_values: Tensor | None = None, labels: Tensor | None = None, inputs_embeds: Tensor | None = None,
                 position_ids: Tensor | None = None, past_key_values: QwenVLCache | None = None,
-                use_cache: bool | None = None, logits_to_keep: int = 0, **_: Any) -> CausalLMOutputWithPast:
+                use_cache: bool | None = None, logits_to_keep: int = 0, **other: Any) -> CausalLMOutputWithPast:
         """Logits, and the loss where labels are not -100. Padding ids at pictures never reach the model."""
+        if asked := sorted(name for name, value in other.items() if name.startswith('output_') and value):
+            raise ValueError(f"{', '.join(asked)}: Qwen-VL returns logits, the loss and the cache only.")
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError('give either input_ids or inputs_embeds')
         if inputs_embeds is None:
