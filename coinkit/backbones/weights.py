@@ -22,6 +22,9 @@ from coinkit.errors import CoinkitError, ConfigError, Problem
 SMALL = 2**30  # bytes: what loads in a moment needs no progress bar
 WHERE = 'backbone.checkpoint'
 PICKLED = ('.bin', '.pth', '.pt')
+STANDARD = (('model', 'safetensors'), ('pytorch_model', 'bin'))
+# what trainers leave beside the weights, and a part that LLaVA's folders hold a second time
+NOT_WEIGHTS = ('training_args', 'optimizer', 'scheduler', 'rng_state', 'mm_projector')
 NotTensors = torch.serialization.pickle.UnpicklingError  # what its weights-only reader raises
 LazyTensors = dict[str, Any]  # name -> Tensor or a safetensors slice that is read when it is needed
 
@@ -42,17 +45,43 @@ def read_json(file: Path) -> dict[str, Any]:
 def weight_names(folder: Path) -> list[str]:
     """Names of the files that hold the weights, whether they are there or not; [] when the folder has none.
 
-    The standard names and their indexes come first; a folder without them gives every safetensors file it has, or else
-    every pickled one.
+    The standard names, their indexes and numbered shards come first, then weights.safetensors; a folder without them
+    gives every safetensors file it has, or else every pickled one.
     """
-    for stem, kind in (('model', 'safetensors'), ('pytorch_model', 'bin')):
+    for stem, kind in STANDARD:
         if (folder / f'{stem}.{kind}').is_file():
             return [f'{stem}.{kind}']
-        shards = read_json(folder / f'{stem}.{kind}.index.json').get('weight_map', {})
-        if shards:
+        if shards := _index(folder, stem, kind):
             return sorted(set(shards.values()))
-    others = [sorted(file.name for file in folder.glob(f'*{kind}')) for kind in ('.safetensors', *PICKLED)]
+        if numbered := _numbered(folder, stem, kind):
+            return numbered
+    if (folder / 'weights.safetensors').is_file():
+        return ['weights.safetensors']
+    others = [sorted(file.name for file in folder.glob(f'*{kind}') if not file.name.startswith(NOT_WEIGHTS))
+              for kind in ('.safetensors', *PICKLED)]
     return next((names for names in others if names), [])
+
+
+def _index(folder: Path, stem: str, kind: str) -> dict[str, str]:
+    """Tensor name -> file, from the index of a sharded checkpoint."""
+    return read_json(folder / f'{stem}.{kind}.index.json').get('weight_map', {})
+
+
+def _numbered(folder: Path, stem: str, kind: str) -> list[str]:
+    """All shards of a checkpoint without index: each one's name says how many there are."""
+    for file in sorted(folder.glob(f'{stem}-*-of-*.{kind}')):
+        count = file.stem.rsplit('-', 1)[-1]
+        if count.isdigit():
+            return [f'{stem}-{number:0{len(count)}}-of-{count}.{kind}' for number in range(1, int(count) + 1)]
+    return []
+
+
+def tensor_names(folder: Path) -> set[str]:
+    """Names of the tensors in the folder, from its index or else from the files' headers."""
+    for stem, kind in STANDARD:
+        if not (folder / f'{stem}.{kind}').is_file() and (shards := _index(folder, stem, kind)):
+            return set(shards)
+    return set(open_folder(folder))
 
 
 def weight_problems(folder: Path, cure: str, *, where: str = WHERE) -> list[Problem]:
@@ -97,7 +126,10 @@ def _open_file(file: Path) -> LazyTensors:
             opened = safe_open(file, framework='pt')
             return {name: opened.get_slice(name) for name in opened.keys()}
         content = torch.load(file, map_location='cpu', weights_only=True, mmap=zipfile.is_zipfile(file))
-    except (OSError, RuntimeError, ValueError, EOFError, SafetensorError, NotTensors) as error:
+    except NotTensors as error:
+        raise CoinkitError(f"{WHERE}: '{file}' cannot be read: it is cut short, or holds objects of other kinds than "
+                           'tensors, which are not loaded (a pickle can run code).') from error
+    except (OSError, RuntimeError, ValueError, EOFError, SafetensorError) as error:
         raise CoinkitError(f"{WHERE}: '{file}' cannot be read: {error} Was the copy cut short?") from error
     if not isinstance(content, Mapping):
         raise CoinkitError(f"{WHERE}: '{file}' holds a {type(content).__name__}, expected tensors by name.")
@@ -113,6 +145,19 @@ def shape_of(tensor: Any) -> tuple[int, ...]:
 def read(tensor: Any) -> Tensor:
     """The content of one lazy tensor."""
     return tensor if isinstance(tensor, Tensor) else tensor[...]
+
+
+class FirstRows:
+    """The first rows of a lazy tensor, as lazy as it."""
+
+    def __init__(self, tensor: Any, rows: int):
+        self.tensor, self.rows = tensor, rows
+
+    def get_shape(self) -> list[int]:
+        return [self.rows, *shape_of(self.tensor)[1:]]
+
+    def __getitem__(self, key: Any) -> Tensor:
+        return self.tensor[:self.rows][key]
 
 
 def renamed(tensors: Mapping[str, Any], rename: Callable[[str], str | None]) -> LazyTensors:

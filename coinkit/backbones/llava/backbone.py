@@ -6,7 +6,6 @@ Shape suffixes: B rows, L tokens, P pictures, S tokens of one picture, H hidden.
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,14 +22,14 @@ from coinkit.backbones.decoder import (
     choose_device,
     raise_problems,
 )
-from coinkit.backbones.llava import checkpoint as folders
+from coinkit.backbones.llava.checkpoint import Source
 from coinkit.backbones.llava.templates import TEMPLATES, make_template
+from coinkit.backbones.llava.vocabulary import published_rows, trim_codec, trim_config
 from coinkit.backbones.pixels import ASPECT_RATIOS, pixel_reader
 from coinkit.backbones.samples import SampleEncoder
 from coinkit.backbones.text_codec import read_codec
 from coinkit.backbones.weights import (
     load_pretrained,
-    open_folder,
     quantization_problems,
     random_model,
     read_json,
@@ -40,10 +39,14 @@ from coinkit.errors import Problem
 
 
 class Llava(DecoderBackbone):
-    """LLaVA-1.5 from a hub-format folder, or 'mini': the weights that come with coinkit.
+    """LLaVA-1.5 from a folder in hub or original format, from its parts, or 'mini': the weights that come with coinkit.
 
-    `init_seed` builds random weights from config.json alone; `mask_correction=False` is CoIN's label mask, `legacy`
-    the tokenizer behaviour when the folder does not say; `key_mapping` renames tensors, pattern to replacement.
+    `checkpoint` is llava-hf/llava-1.5-7b-hf, liuhaotian/llava-v1.5-7b (their 13b likewise), or a language model alone
+    (lmsys/vicuna-7b-v1.5). What the folder does not hold stands beside it: `vision_tower` is a folder of CLIP-L/336,
+    `projector` an mm_projector.bin; given, they replace the checkpoint's own. The vocabulary is the published one: rows
+    that a hub copy appended for its picture token are left out. `init_seed` builds random weights from config.json
+    alone; `mask_correction=False` is CoIN's label mask, `legacy` the tokenizer behaviour when the folder does not say;
+    `key_mapping` renames a checkpoint's tensors first, pattern to replacement.
     """
 
     projector: ClassVar[str] = 'model.multi_modal_projector'
@@ -51,49 +54,53 @@ class Llava(DecoderBackbone):
     vision_tower: ClassVar[str] = 'model.vision_tower'
     lora_targets = r'model\.language_model\.layers\.\d+\..*\.(q|k|v|o|gate|up|down)_proj'
 
-    def __init__(self, checkpoint: str, *, dtype: str = 'bfloat16', template: str | None = None, max_length: int = 2048,
+    def __init__(self, checkpoint: str, *, vision_tower: str | None = None, projector: str | None = None,
+                 dtype: str = 'bfloat16', template: str | None = None, max_length: int = 2048,
                  image_aspect_ratio: str = 'pad', attn: str = 'auto', device: str = 'auto', legacy: bool | None = None,
                  mask_correction: bool = True, init_seed: int | None = None, quantization: str | None = None,
                  key_mapping: Mapping[str, str] | None = None):
-        raise_problems(self.preflight(checkpoint, dtype=dtype, template=template, image_aspect_ratio=image_aspect_ratio,
-                                      attn=attn, init_seed=init_seed, quantization=quantization))
-        self.checkpoint, self.folder, self.dtype = checkpoint, folders.resolve(checkpoint), DTYPES[dtype]
+        raise_problems(self.preflight(
+            checkpoint, vision_tower=vision_tower, projector=projector, dtype=dtype, template=template, attn=attn,
+            image_aspect_ratio=image_aspect_ratio, init_seed=init_seed, quantization=quantization))
+        self.checkpoint, self.dtype = checkpoint, DTYPES[dtype]
+        self.source = Source.of(checkpoint, vision_tower, projector)
+        self.codec = read_codec(self.source.folder, legacy=legacy)
         self.model = self._build(attn, choose_device(device), init_seed, quantization, key_mapping)
         self.context_length = self.model.config.text_config.max_position_embeddings
         self.max_length = min(max_length, self.context_length)
-        self.samples = self._read_folder(template, legacy, mask_correction, image_aspect_ratio)
+        self.samples = self._encoder(template, mask_correction, image_aspect_ratio)
         side = self.model.config.vision_config.image_size
         self.image_shape = (3, side, side)
         self.eos_ids = frozenset({self.codec.eos_id, *_ids(self.model.generation_config.eos_token_id)})
 
     def _build(self, attn: str, device: torch.device, init_seed: int | None, quantization: str | None,
                key_mapping: Mapping[str, str] | None) -> Any:
-        from transformers import LlavaForConditionalGeneration as Model
+        from coinkit.backbones.llava.modeling import LlavaForConditionalGeneration as Model
 
-        config = folders.read_config(self.folder)
+        config = self.source.config()
+        if rows := published_rows(config, self.codec):
+            trim_config(config, rows, placeholder=self.codec.unk_id)
+            self.codec = trim_codec(self.codec, rows)
         chosen = dict(dtype=self.dtype, attn=choose_attention(attn, device, self.dtype), device=device)
         if device.type == 'meta':
             model = shapes_only(Model, config, dtype=self.dtype)
         elif init_seed is not None:
             model = random_model(Model, config, seed=init_seed, **chosen)
         else:
-            model = load_pretrained(Model, config, open_folder(self.folder), folder=self.folder, key_mapping=key_mapping,
-                                    quantization=quantization, keep=(self.vision_tower, self.projector, 'lm_head'), **chosen)
+            model = load_pretrained(
+                Model, config, self.source.tensors(key_mapping=key_mapping, rows=rows), folder=self.source.folder,
+                quantization=quantization, keep=(self.vision_tower, self.projector, 'lm_head'), **chosen)
         return model.eval().requires_grad_(False)
 
-    def _read_folder(self, name: str | None, legacy: bool | None, mask_correction: bool,
-                     aspect_ratio: str) -> SampleEncoder:
-        card = read_json(self.folder / 'coinkit.json')
+    def _encoder(self, name: str | None, mask_correction: bool, aspect_ratio: str) -> SampleEncoder:
+        card = read_json(self.source.folder / 'coinkit.json')
         self.template_name = name or card.get('template', 'vicuna_v1')
-        self.codec = read_codec(self.folder, legacy=legacy)
-        vision = self.model.config.vision_config
-        statistics = read_json(self.folder / 'preprocessor_config.json') | card
-        cls = 1 if self.model.config.vision_feature_select_strategy == 'full' else 0
+        side = self.model.config.vision_config.image_size
         return SampleEncoder(
             template=make_template(self.template_name, card=card, mask_correction=mask_correction), codec=self.codec,
-            read_pixels=pixel_reader(vision.image_size, card=statistics, aspect_ratio=aspect_ratio),
-            tokens_per_image=(vision.image_size // vision.patch_size) ** 2 + cls,
-            max_length=self.max_length, context_length=self.context_length)
+            read_pixels=pixel_reader(side, card=self.source.pixel_statistics(), aspect_ratio=aspect_ratio),
+            tokens_per_image=self.model.tokens_per_image, max_length=self.max_length,
+            context_length=self.context_length)
 
     @property
     def decoder(self) -> nn.Module:
@@ -108,15 +115,7 @@ class Llava(DecoderBackbone):
         return self.decoder.embed_tokens
 
     def features(self, pixels_P: Tensor) -> Tensor:
-        """The projected features of the chosen layer, without the class token where the config says so."""
-        inner, config = self.model.model, self.model.config
-        trains = torch.is_grad_enabled() and any(one.requires_grad for one in inner.vision_tower.parameters())
-        with contextlib.nullcontext() if trains else torch.no_grad():
-            states = inner.vision_tower(pixels_P, output_hidden_states=True).hidden_states
-        selected = [states[layer] for layer in _ids(config.vision_feature_layer)]
-        if config.vision_feature_select_strategy == 'default':
-            selected = [state[:, 1:] for state in selected]
-        return inner.multi_modal_projector(torch.cat(selected, -1))
+        return self.model.picture_features(pixels_P)
 
     def save(self, folder: str | Path) -> None:
         """Write a hub-format folder that `Llava` loads again: weights, tokenizer, template and pixel statistics."""
@@ -124,15 +123,17 @@ class Llava(DecoderBackbone):
         self.model.save_pretrained(str(folder), save_original_format=False)
         self.codec.save(folder)
         pixels = self.samples.read_pixels
-        card = {**read_json(self.folder / 'coinkit.json'), 'template': self.template_name,
+        card = {**read_json(self.source.folder / 'coinkit.json'), 'template': self.template_name,
                 'image_mean': pixels.mean, 'image_std': pixels.std}
         (folder / 'coinkit.json').write_text(json.dumps(card, indent=1) + '\n', encoding='utf-8')
 
     @classmethod
-    def preflight(cls, checkpoint: str = '', **config: Any) -> list[Problem]:
+    def preflight(cls, checkpoint: str = '', *, vision_tower: str | None = None, projector: str | None = None,
+                  **config: Any) -> list[Problem]:
         problems = choice_problems(config, template=TEMPLATES, image_aspect_ratio=ASPECT_RATIOS)
         problems += quantization_problems(config.get('quantization'))
-        return problems + folders.folder_problems(checkpoint, weights=config.get('init_seed') is None)
+        source = Source.of(checkpoint, vision_tower, projector)
+        return problems + source.problems(weights=config.get('init_seed') is None)
 
     def describe(self) -> dict[str, Any]:
         text = self.model.config.text_config

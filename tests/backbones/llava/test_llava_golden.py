@@ -19,6 +19,7 @@ from coinkit.backbones.turns import IMAGE_ID, checked_turns, with_image_tags
 from coinkit.data.batch import IGNORE, Batch
 from coinkit.types import Turn
 
+FORMS = ('hub', 'original', 'original, tower outside', 'language model, tower, projector')
 GOLDEN = Path(__file__).parents[2] / 'golden'
 MASKS = json.loads((GOLDEN / 'llava15' / 'label_masks.json').read_text())
 SLOTS = 16
@@ -29,9 +30,9 @@ def golden():
     return load_file(GOLDEN / 'llava15' / 'forward.io.safetensors')
 
 
-@pytest.fixture(scope='module')
-def backbone(tiny_llava_folder):
-    return Llava(str(tiny_llava_folder), dtype='float32', device='cpu')
+@pytest.fixture(scope='module', params=FORMS)
+def backbone(request, forms):
+    return Llava(**forms[request.param], dtype='float32', device='cpu')
 
 
 @pytest.fixture(scope='module')
@@ -144,3 +145,45 @@ def test_left_padded_prefill_has_the_same_last_logits(backbone, golden):
     logits_BV, _ = backbone.prefill(golden_batch(golden, side='left'))
     last_B = golden['expanded_attention_mask'].sum(1) - 1
     assert (logits_BV - golden['logits'][torch.arange(3), last_B]).abs().max() < 1e-4
+
+
+# --- the model's own forward, on the published ids ----------------------------------------------------------------
+
+
+def own(backbone, golden, **changes):
+    """What the published code is given: one id per picture, a zero picture for the text-only row."""
+    given = dict(input_ids=golden['input_ids'], attention_mask=golden['attention_mask'], pixel_values=golden['images'],
+                 labels=golden['labels'])
+    return backbone.model(**given | changes)
+
+
+def assert_golden(output, golden):
+    mask = golden['expanded_attention_mask'].bool()
+    assert output.logits.shape == golden['logits'].shape
+    assert (output.logits - golden['logits'])[mask].abs().max() < 1e-4
+    assert abs(output.loss.item() - golden['loss'].item()) < 1e-4
+
+
+def test_published_ids(backbone, golden):
+    assert_golden(own(backbone, golden), golden)
+    assert_golden(own(backbone, golden, pixel_values=golden['images'][:2]), golden)  # pictures that are shown, alone
+    assert own(backbone, golden, labels=None).loss is None
+
+
+def test_ids_at_full_length(backbone, golden):
+    batch = golden_batch(golden)
+    for pixels in (golden['images'], golden['images'][:2]):
+        output = backbone.model(input_ids=batch.input_ids_BL, attention_mask=batch.attention_mask_BL,
+                                pixel_values=pixels, labels=batch.labels_BL)
+        assert_golden(output, golden)
+
+
+def test_gradients_of_the_models_own_loss(backbone, golden):
+    names = {'model.mm_projector.0.weight': 'model.multi_modal_projector.linear_1.weight',
+             'model.layers.0.self_attn.q_proj.weight': 'model.language_model.layers.0.self_attn.q_proj.weight'}
+    parameters = {theirs: backbone.model.get_parameter(ours).requires_grad_() for theirs, ours in names.items()}
+    own(backbone, golden).loss.backward()
+    for theirs, parameter in parameters.items():
+        assert (parameter.grad - golden[f'grad.{theirs}']).abs().max() < 1e-4, theirs
+        parameter.grad = None
+        parameter.requires_grad_(False)
