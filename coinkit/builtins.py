@@ -10,7 +10,8 @@ from typing import Any
 
 def coinkit_register(registries: Any) -> None:
     """Add the built-in components."""
-    _add(registries.BACKBONES, 'coinkit.backbones', Llava='llava', QwenVL='qwen_vl', MiniGPTv2='minigpt_v2')
+    _add(registries.BACKBONES, 'coinkit.backbones', Llava='llava', QwenVL='qwen_vl', MiniGPTv2='minigpt_v2',
+         Qwen2VL='qwen2_vl', Qwen25VL='qwen2_vl', Qwen3VL='qwen2_vl', HFVisionLanguage='hf_vision_language')
     _add(registries.METHODS, 'coinkit.methods', ZeroShot='zero_shot', FineTune='fine_tune', Joint='joint',
          SingleTask='single_task', MoELoRA='moelora')
     _add(registries.DATASETS, 'coinkit.datasets', InstructionJson='instructions', Mini='mini.dataset')

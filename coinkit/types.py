@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class ImageSource(Protocol):
-    """A picture that is opened only when a worker needs it."""
+    """A picture that is opened only when a worker needs it.
+
+    It may have `size` as well, (width, height) read without decoding; else batches are planned by opening it.
+    """
 
     @property
     def key(self) -> str:

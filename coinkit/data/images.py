@@ -20,7 +20,7 @@ from typing import Any
 from PIL import Image
 
 from coinkit.errors import BadImage, ConfigError, unknown
-from coinkit.types import Sample
+from coinkit.types import ImageSource, Sample
 
 MAX_PIXELS = 89_478_485  # Pillow's own warning level; more is taken for a decompression bomb
 POLICIES = ('error', 'skip', 'text_only')
@@ -70,6 +70,12 @@ class FileImage:
                            'is unpacked.') from error
         except _DECODE_ERRORS as error:
             raise BadImage(f'{self.file}: cannot be decoded ({error}). Download it again.') from error
+
+
+def image_size(source: ImageSource) -> tuple[int, int]:
+    """Width and height; not decoded where the source has a `size` of its own."""
+    size = getattr(source, 'size', None)
+    return source.load().size if size is None else size
 
 
 def missing_images(paths: Iterable[str], root: str | Path) -> list[str]:

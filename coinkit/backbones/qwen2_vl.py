@@ -1,0 +1,45 @@
+"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL on transformers' classes.
+
+Their positions have three axes, so the model must know which tokens are pictures: `mm_token_type_ids` is part of every
+row. (Without it Qwen2.5-VL silently counts in one dimension and answers differently.) Pictures keep their shape and cost
+tokens by area: `min_pixels` and `max_pixels` bound them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from coinkit.backbones.processors import QwenProcessor
+from coinkit.backbones.transformers_model import TransformersBackbone
+from coinkit.errors import Problem
+
+
+class Qwen2VL(TransformersBackbone):
+    """Qwen2-VL."""
+
+    processor_kind = QwenProcessor
+
+    def __init__(self, checkpoint: str, *, dtype: str = 'bfloat16', template: str | None = None, max_length: int = 2048,
+                 min_pixels: int | None = None, max_pixels: int | None = None, attn: str = 'auto', device: str = 'auto',
+                 lora_scope: str = 'language', lora_targets: str | Sequence[str] | None = None,
+                 init_seed: int | None = None, quantization: str | None = None,
+                 key_mapping: Mapping[str, str] | None = None):
+        super().__init__(checkpoint, dtype=dtype, template=template, max_length=max_length, attn=attn, device=device,
+                         lora_scope=lora_scope, lora_targets=lora_targets, init_seed=init_seed, quantization=quantization,
+                         key_mapping=key_mapping)
+        self.processor.limit_pixels(min_pixels, max_pixels)
+
+    @classmethod
+    def preflight(cls, checkpoint: str = '', **config: Any) -> list[Problem]:
+        wrong = [Problem(f'backbone.{name}', f'{config[name]} given, at least 1 allowed.')
+                 for name in ('min_pixels', 'max_pixels') if config.get(name) is not None and config[name] < 1]
+        return wrong + super().preflight(checkpoint, **config)
+
+
+class Qwen25VL(Qwen2VL):
+    """Qwen2.5-VL."""
+
+
+class Qwen3VL(Qwen2VL):
+    """Qwen3-VL."""
