@@ -38,16 +38,18 @@ class LlavaForConditionalGeneration(transformers.LlavaForConditionalGeneration):
     """LLaVA-1.5. `pixel_values` are the pictures in row and position order; a text-only row may have a zero picture."""
 
     def forward(self, input_ids: Tensor | None = None, pixel_values: Tensor | None = None,
-                attention_mask: Tensor | None = None, labels: Tensor | None = None, **others: Any) -> Any:
+                attention_mask: Tensor | None = None, labels: Tensor | None = None, position_ids: Tensor | None = None,
+                past_key_values: Any = None, logits_to_keep: int | Tensor = 0, **others: Any) -> Any:
+        # generate() passes what it finds in this signature
+        others |= dict(past_key_values=past_key_values, logits_to_keep=logits_to_keep)
         if input_ids is None or not self._takes(input_ids, pixel_values):
             return super().forward(input_ids=input_ids, pixel_values=pixel_values, attention_mask=attention_mask,
-                                   labels=labels, **others)
+                                   labels=labels, position_ids=position_ids, **others)
         mask_BL = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         rows, pixels_P = self._expanded(Rows(input_ids, mask_BL.bool(), labels), pixel_values)
-        if others.get('position_ids') is None:  # 0, 1... on the real part
-            others['position_ids'] = (rows.mask_BL.long().cumsum(1) - 1).clamp(min=0).masked_fill(~rows.mask_BL, 0)
-        return super().forward(inputs_embeds=self._embeds(rows, pixels_P), attention_mask=rows.mask_BL.long(),
-                               labels=rows.labels_BL, **others)
+        return super().forward(
+            inputs_embeds=self._embeds(rows, pixels_P), attention_mask=rows.mask_BL.long(), labels=rows.labels_BL,
+            position_ids=_positions(rows.mask_BL) if position_ids is None else position_ids, **others)
 
     def generate(self, input_ids: Tensor | None = None, *, pixel_values: Tensor | None = None,
                  attention_mask: Tensor | None = None, **others: Any) -> Any:
@@ -137,6 +139,12 @@ def _padded(rows: list[Tensor], side: str, value: int | bool) -> Tensor:
     gaps = [longest - len(row) for row in rows]
     return torch.stack([F.pad(row, (gap, 0) if side == 'left' else (0, gap), value=value)
                         for row, gap in zip(rows, gaps, strict=True)])
+
+
+def _positions(mask_BL: Tensor) -> Tensor:
+    """0, 1... from the first real token on; padding on the right counts on, as published."""
+    first_B1 = mask_BL.long().argmax(1, keepdim=True)
+    return (torch.arange(mask_BL.shape[1], device=mask_BL.device)[None] - first_B1).clamp(min=0)
 
 
 def _is_full_length(is_image_BL: Tensor, slots: int) -> bool:
