@@ -168,6 +168,17 @@ def test_batched_generation_equals_one_by_one(small_folder, attn):
     assert len({tuple(ids) for ids in alone}) == len(alone) and max(len(set(ids)) for ids in alone) > 3
 
 
+def test_an_answer_that_grows_past_seq_length_keeps_the_base_of_its_prompt(small):
+    asked = sample('What color is the cat? ' + 'is this red? ' * 5)
+    assert 80 < small.prompt_length(asked) <= 96
+    answers = []
+    for dynamic in (True, False):
+        small.model.config.use_dynamic_ntk = dynamic
+        with evaluating(small):
+            answers.append(decode_batch(small, batch_of(small, [asked], training=False), [40])[0])
+    assert answers[0] == answers[1] and small.prompt_length(asked) + len(answers[0]) > 96
+
+
 def test_generation_equals_transformers_own(small):
     encoded = small.encode(PROMPTS[1], training=False)
     ids = encoded.input_ids_L.masked_fill(encoded.input_ids_L == IMAGE_ID, 5)[None]

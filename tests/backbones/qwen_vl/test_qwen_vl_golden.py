@@ -7,8 +7,10 @@ import math
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
+from coinkit.backbones.pixels import PixelReader
 from coinkit.backbones.qwen_vl.configuration import QwenVLConfig
 from coinkit.backbones.qwen_vl.modeling import QwenVLForConditionalGeneration
 
@@ -64,6 +66,12 @@ def test_image_features(loaded):
     if 'image_features' in io:
         with torch.no_grad():
             assert (model.transformer.visual(io['pixel_values']) - io['image_features']).abs().max() < ALLOWED
+
+
+def test_pixels(golden, golden_io):
+    reader = PixelReader(112, aspect_ratio='stretch')
+    found = [reader(Image.open(golden / f'img{number}.png')) for number in (1, 0, 0)]
+    assert (torch.stack(found) - golden_io['case1_two_images_padded']['pixel_values']).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize('use_cache', [True, False])

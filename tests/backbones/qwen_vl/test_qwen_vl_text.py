@@ -192,6 +192,18 @@ def test_training_rows(codec, said, case):
     assert of_coin == found
 
 
+def test_a_row_is_cut_behind_its_pictures_expansion(codec, said):
+    """The published row is cut at max_len even inside a picture; coinkit says so instead, see test_qwen_vl.py."""
+    turns = turns_of(said['preprocess.two_images']['conversations'])
+    wanted = said['preprocess.two_images.truncated300']
+    ids, labels = make_template('chatml', card={}).render(turns, codec, training=True, max_length=300)
+    counts = [256 if one == IMAGE_ID else 1 for one in ids]
+    found = [(one, label) for one, label, count in zip(ids, labels, counts, strict=True) for _ in range(count)][:300]
+    assert [label for _, label in found] == wanted['labels']
+    assert all(one in (IMAGE_ID, its) for (one, _), its in zip(found, wanted['input_ids'], strict=True))
+    assert [one for one, _ in found].count(IMAGE_ID) > 256
+
+
 def test_chat_prompt(codec, said):
     wanted = said['make_context']
     turns = [Turn('human', 'hi'), Turn('gpt', 'hello'), Turn('human', '<image>\nWhat color is the cat?')]
