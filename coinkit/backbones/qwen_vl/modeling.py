@@ -15,7 +15,8 @@ from transformers import GenerationMixin
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from coinkit.backbones.qwen_vl.configuration import QwenVLConfig
-from coinkit.backbones.qwen_vl.language import QwenVLCache, QwenVLModel, QwenVLPreTrainedModel
+from coinkit.backbones.qwen_vl.language import QwenVLModel, QwenVLPreTrainedModel
+from coinkit.backbones.qwen_vl.positions import QwenVLCache
 
 
 class QwenVLForConditionalGeneration(QwenVLPreTrainedModel, GenerationMixin):

@@ -131,7 +131,7 @@ def test_a_foreign_cache_is_refused(golden):
 
 @pytest.mark.parametrize('length, alpha', [(1, 1), (2048, 1), (2049, 3), (4096, 3), (4097, 7), (8192, 7), (8193, 15)])
 def test_ntk_steps(length, alpha):
-    from coinkit.backbones.qwen_vl.language import ntk_steps
+    from coinkit.backbones.qwen_vl.positions import ntk_steps
 
     step = int(ntk_steps(torch.tensor([length]), 2048))
     assert 2 ** (step + 1) - 1 == alpha == max(2 ** math.ceil(math.log2(length / 2048) + 1) - 1, 1)

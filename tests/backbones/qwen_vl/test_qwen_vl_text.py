@@ -135,9 +135,9 @@ def test_merges_give_what_the_ranks_give():
 
 def test_a_vocabulary_of_the_released_size_loads_in_seconds():
     ranks = grown_ranks(151_643, seed=2)
-    start = time.perf_counter()
+    start = time.process_time()  # other work on the machine does not count
     codec = make_codec(ranks)
-    assert time.perf_counter() - start < 20  # about 2 s on a free core
+    assert time.process_time() - start < 20  # about 2
     assert codec.special_id('<img>') == 151_857 and codec.vocabulary == 151_860
     assert codec.text(codec.encode('a bad cab')) == 'a bad cab'
 
