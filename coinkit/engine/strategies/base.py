@@ -94,11 +94,16 @@ class Strategy(ABC):
         """
 
     @abstractmethod
-    def grads(self, names: Iterable[str] | None = None) -> dict[str, Tensor]:
-        """Copies of the full, unclipped fp32 gradients; valid between the last backward and `step`.
+    def grads(self, names: Iterable[str] | None = None, *, copy: bool = True) -> dict[str, Tensor]:
+        """The full, unclipped fp32 gradients; valid between the last backward and `step`.
 
-        `None` means every trainable parameter. A parameter without a gradient is a RunError that names it.
+        `None` means every trainable parameter. A parameter without a gradient is a RunError that names it. With
+        `copy=False` they may be the tensors that the step will use: read them at once and do not write to them.
         """
+
+    @abstractmethod
+    def missing_grads(self, names: Iterable[str] | None = None) -> list[str]:
+        """Those that have no gradient on any rank, in the same window as `grads`. Every rank must call."""
 
     @abstractmethod
     def set_grads(self, grads: Mapping[str, Tensor]) -> None:
@@ -107,8 +112,11 @@ class Strategy(ABC):
     # --- values and state ---------------------------------------------------------------------------------------
 
     @abstractmethod
-    def full_params(self, names: Iterable[str] | None = None) -> dict[str, Tensor]:
-        """Copies of the full fp32 values, any time between `prepare` and `release`."""
+    def full_params(self, names: Iterable[str] | None = None, *, copy: bool = True) -> dict[str, Tensor]:
+        """The full fp32 values, any time between `prepare` and `release`.
+
+        With `copy=False` they may be the parameters' own tensors: read them at once and do not write to them.
+        """
 
     @abstractmethod
     def set_full_params(self, values: Mapping[str, Tensor]) -> None:

@@ -82,10 +82,8 @@ class DDP(OneDevice):
         self._buckets.clear()
         return norm
 
-    def grads(self, names: Iterable[str] | None = None) -> dict[str, Tensor]:
-        parameters = self._select(names)
-        raise_missing(self._buckets.touched.missing(list(parameters)))
-        return {name: parameter.grad.detach().clone() for name, parameter in parameters.items()}
+    def missing_grads(self, names: Iterable[str] | None = None) -> list[str]:
+        return self._buckets.touched.missing(list(self._select(names)))
 
     def set_grads(self, grads: Mapping[str, Tensor]) -> None:
         pairs = self._checked(grads)

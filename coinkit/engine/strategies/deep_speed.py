@@ -164,12 +164,15 @@ class DeepSpeed(DDP):
             norm = torch.as_tensor(self._engine.get_global_grad_norm(), dtype=torch.float32, device=self.device)
         return norm
 
-    def grads(self, names: Iterable[str] | None = None) -> dict[str, Tensor]:
-        parameters = self._select(names)
-        raise_missing(self._touched.missing(list(parameters)))
+    def grads(self, names: Iterable[str] | None = None, *, copy: bool = True) -> dict[str, Tensor]:
         if self._shards is None:
-            return {name: parameter.grad.detach().clone() for name, parameter in parameters.items()}
+            return super().grads(names, copy=copy)
+        parameters = self._select(names)
+        raise_missing(self.missing_grads(parameters))
         return self._shards.grads(parameters)
+
+    def missing_grads(self, names: Iterable[str] | None = None) -> list[str]:
+        return self._touched.missing(list(self._select(names)))
 
     def set_grads(self, grads: Mapping[str, Tensor]) -> None:
         pairs = self._checked(grads)
@@ -180,8 +183,8 @@ class DeepSpeed(DDP):
     # --- values and state ---------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def full_params(self, names: Iterable[str] | None = None) -> dict[str, Tensor]:
-        return self._shards.values(self._select(names)) if self.stage == 3 else super().full_params(names)
+    def full_params(self, names: Iterable[str] | None = None, *, copy: bool = True) -> dict[str, Tensor]:
+        return self._shards.values(self._select(names)) if self.stage == 3 else super().full_params(names, copy=copy)
 
     @torch.no_grad()
     def set_full_params(self, values: Mapping[str, Tensor]) -> None:

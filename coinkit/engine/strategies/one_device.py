@@ -67,11 +67,15 @@ class OneDevice(Strategy):
         self.optimizer.zero_grad(set_to_none=True)
         return norm
 
-    def grads(self, names: Iterable[str] | None = None) -> dict[str, Tensor]:
+    def grads(self, names: Iterable[str] | None = None, *, copy: bool = True) -> dict[str, Tensor]:
         parameters = self._select(names)
-        raise_missing(name for name, parameter in parameters.items()
-                      if parameter.grad is None or name in self._untouched)
-        return {name: parameter.grad.detach().clone() for name, parameter in parameters.items()}
+        raise_missing(self.missing_grads(parameters))
+        found = {name: parameter.grad.detach() for name, parameter in parameters.items()}
+        return {name: grad.clone() for name, grad in found.items()} if copy else found
+
+    def missing_grads(self, names: Iterable[str] | None = None) -> list[str]:
+        return [name for name, parameter in self._select(names).items()
+                if parameter.grad is None or name in self._untouched]
 
     def set_grads(self, grads: Mapping[str, Tensor]) -> None:
         pairs = self._checked(grads)
@@ -80,8 +84,9 @@ class OneDevice(Strategy):
             parameter.grad.copy_(value)
 
     @torch.no_grad()
-    def full_params(self, names: Iterable[str] | None = None) -> dict[str, Tensor]:
-        return {name: parameter.detach().clone() for name, parameter in self._select(names).items()}
+    def full_params(self, names: Iterable[str] | None = None, *, copy: bool = True) -> dict[str, Tensor]:
+        found = {name: parameter.detach() for name, parameter in self._select(names).items()}
+        return {name: value.clone() for name, value in found.items()} if copy else found
 
     @torch.no_grad()
     def set_full_params(self, values: Mapping[str, Tensor]) -> None:

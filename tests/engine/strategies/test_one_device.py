@@ -61,9 +61,21 @@ def test_a_missing_gradient_names_the_parameter(strategy):
     accumulate(strategy, 0)
     with pytest.raises(RunError, match='No gradient for unused'):
         strategy.grads()
+    assert strategy.missing_grads() == ['unused']
     strategy.step(lrs_of(0))
     with pytest.raises(RunError, match='between the last backward and step'):
         strategy.grads(['layers.0.bank_A'])
+
+
+def test_without_a_copy_the_tensors_themselves_are_given(strategy):
+    module = prepared(strategy, make_toy())._module
+    accumulate(strategy, 0)
+    weight = dict(module.named_parameters())['projector.weight']
+    name = ['projector.weight']
+    for given, own in ((strategy.grads, weight.grad), (strategy.full_params, weight)):
+        assert given(name, copy=False)[name[0]].data_ptr() == own.data_ptr()
+        assert given(name)[name[0]].data_ptr() != own.data_ptr()
+        assert torch.equal(given(name)[name[0]], own) and not given(name, copy=False)[name[0]].requires_grad
 
 
 def test_unknown_names_and_wrong_shapes(strategy):

@@ -80,6 +80,7 @@ def case_missing_gradient(strategy) -> None:
     assert strategy.grads(['layers.0.bank_A'])
     with pytest.raises(RunError, match='No gradient for unused'):
         strategy.grads(['unused'])
+    assert strategy.missing_grads(['unused', 'layers.0.bank_A']) == ['unused']
     strategy.step(lrs_of(0))
     with pytest.raises(RunError, match='No gradient for layers.0.bank_A'):
         strategy.grads(['layers.0.bank_A'])
