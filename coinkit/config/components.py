@@ -17,7 +17,7 @@ from coinkit.registry import REGISTRIES, Registry
 SUPPLIED = {'dataset': frozenset({'task', 'root', 'on_bad_image'}), 'backbone': frozenset({'device'}),
             'strategy': frozenset({'device'})}
 EXTRA_TYPES = {'strategy': ('auto',)}
-BLOCKS = {'backbone': ('mini',)}  # keys of the config beside the component's own arguments
+BLOCKS = {'backbone': ('mini',), 'method': ('mini',)}  # keys of the config beside the component's own arguments
 
 
 def registry_of(kind: str) -> Registry:
@@ -62,7 +62,8 @@ def _check_arguments(value: Mapping[str, Any], kind: str, source: Source, key: s
     yield from problems
     for block in blocks:
         if isinstance(value.get(block), Mapping):
-            merged = {**given, 'type': name, **value[block]}
+            other = value[block].get('type', name) != name  # another component brings all its arguments
+            merged = {**({} if other else given), 'type': name, **value[block]}
             yield from check_component(merged, kind, source, f'{key}.{block}')
     if kind == 'metric' and not problems and registry.entry(name).provider == 'coinkit':
         yield from _try_metric(registry, value, source, key)

@@ -34,9 +34,14 @@ def apply_mini(source: Source) -> None:
         _put(source, tree['schedule'], 'schedule', name, value, 'schedule.mini')
     for task in tree['benchmark']['tasks']:
         for name in undone:
-            task.get('schedule', {}).pop(name, None)  # a 7B override would undo the mini value
+            for part in ('schedule', 'expert_schedule'):
+                task.get(part, {}).pop(name, None)  # a 7B override would undo the mini value
     if rank is not None:
         _write_out_fine_tune(tree)
+    for number, method in enumerate(tree['methods']):
+        for name, value in (method.pop('mini', None) or {}).items():
+            _put(source, method, f'methods.{number}', name, value, f'methods.{number}.mini')
+    if rank is not None:
         for number, method in enumerate(tree['methods']):
             _set_rank(source, method, f'methods.{number}', rank)
     tree['mini'] = True
@@ -46,6 +51,8 @@ def drop_mini(source: Source) -> None:
     """Without --mini the blocks have no say."""
     source.tree['schedule'].pop('mini', None)
     source.tree['backbone'].pop('mini', None)
+    for method in source.tree['methods']:
+        method.pop('mini', None)
     for task in source.tree['benchmark']['tasks']:
         task.pop('mini', None)
 

@@ -10,16 +10,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from coinkit import atomic
 from coinkit.engine import builder, generation
+from coinkit.engine.asking import ask_share
 from coinkit.engine.interrupt import Interrupt
 from coinkit.engine.ledger import Ledger
 from coinkit.engine.log import RunLog
 from coinkit.engine.partial import PartialAnswers
-from coinkit.engine.questions import Questions
 from coinkit.engine.run_dir import RunDir
 from coinkit.errors import RunError
 from coinkit.registry import METRICS
@@ -70,7 +69,11 @@ class Evaluator:
         state, task = self.state, self.state.stream[j]
         dataset = state.datasets.test(j)
         samples = [dataset[i] for i in range(len(dataset))]
+        state.token_budget = self.token_budget
+        state.notes.clear()
         routes = self._routes(task, samples)
+        notes = {key: float(value) for key, value in state.notes.items()}  # what coinkit_route has to say
+        state.notes.clear()
         signature = self._signature(name, task, dataset.fingerprint, routes)
         path = self.run.predictions(name, task)
         if not self._copied(signature, task, path):
@@ -79,6 +82,7 @@ class Evaluator:
                 self._write(path, samples, answers, routes)
         state.strategy.barrier()
         record = self._score(path, task, name, signature) if state.strategy.is_main else {}
+        record |= {'notes': notes} if notes else {}
         return state.strategy.gather_json(record)[0]
 
     def _routes(self, task: Task, samples: Sequence[Sample]) -> list[str] | None:
@@ -155,33 +159,14 @@ class Evaluator:
             for key, positions in groups.items():
                 if key is not None:
                     state.load_stage(key)
-                self._generate(task, samples, positions, done, write, bar)
+                complaint = ask_share(state, samples, positions, max_new_tokens=self._generation(task)['max_new_tokens'],
+                                      done=done, write=write, bar=bar)
+                if complaint:
+                    state.reporter.say(f'{task.name}: {complaint}')
         if routes is not None:
             state.load_stage(name)
         state.strategy.barrier()
         return partial.read()
-
-    def _generate(self, task: Task, samples: Sequence[Sample], positions: Sequence[int], done: dict[int, str],
-                  write: Any, bar: Any) -> None:
-        state = self.state
-        questions = Questions(state.backbone, samples, on_bad_image=state.config.data.on_bad_image)
-        longest = self._generation(task)['max_new_tokens']
-        requests = [questions.request(position, longest) for position in positions]
-        plan = generation.plan_batches([request.length for request in requests], token_budget=self.token_budget)
-        mine = [batch for number, batch in enumerate(plan)
-                if number % state.strategy.world_size == state.strategy.rank
-                and not all(requests[i].index in done for i in batch)]
-
-        def on_batch(answers: list[tuple[int, str]]) -> None:
-            write([(index, '' if index in questions.unusable else text) for index, text in answers])
-            bar.advance(len(answers) * state.strategy.world_size)
-            self.interrupt.check(f'the answers so far are in {self.run.path}')
-
-        with state.bank.fixed() if state.bank is not None else nullcontext():  # weights are cast and joined once
-            generation.generate(state.backbone, requests, plan=mine, on_batch=on_batch,
-                                workers=state.config.data.workers)
-        if complaint := questions.complaint():
-            state.reporter.say(f'{task.name}: {complaint}')
 
     def _write(self, path, samples: Sequence[Sample], answers: dict[int, str], routes: list[str] | None) -> None:
         lines = []

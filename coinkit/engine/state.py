@@ -5,7 +5,7 @@ One `RunState` lives as long as the run. Methods read it and act through it; onl
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,19 +18,24 @@ from coinkit.data.batch import Batch, ForwardOutput
 from coinkit.data.images import BadImagePolicy
 from coinkit.data.sampling import Subset
 from coinkit.engine import adapters
-from coinkit.engine.generation import evaluating
+from coinkit.engine.asking import ask
+from coinkit.engine.generation import CPU_TOKEN_BUDGET, evaluating
 from coinkit.engine.interrupt import Interrupt
 from coinkit.engine.loader import encode_samples
 from coinkit.engine.progress import Reporter
 from coinkit.engine.run_dir import RunDir
 from coinkit.engine.schedule import PhaseSchedule
 from coinkit.nn import seeding
-from coinkit.types import Dataset, Phase, Task
+from coinkit.types import Dataset, Phase, Sample, Task
 
 
 @dataclass
 class RunState:
-    """`index` counts tasks from 0 (-1 before the first); `step` counts finished optimizer steps of the phase."""
+    """`index` counts tasks from 0 (-1 before the first); `step` counts finished optimizer steps of the phase.
+
+    `token_mean` is for `coinkit_loss_terms`: it makes one value per labelled token a loss term, weighed as the loss weighs
+    its tokens, so that the sum over micro-batches and ranks is the mean over the global batch.
+    """
 
     config: Any
     run: RunDir
@@ -47,7 +52,9 @@ class RunState:
     step: int = 0
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
     trained: set[str] = field(default_factory=set)  # parameters outside the bank that ever trained: part of the adapter
+    token_budget: int = CPU_TOKEN_BUDGET  # padded tokens of a generation batch; the evaluator says
     notes: dict[str, torch.Tensor] = field(default_factory=dict)  # what hooks noted in this step; see `note`
+    token_mean: Callable[[torch.Tensor], torch.Tensor] = torch.mean  # the trainer's, while a phase is trained
 
     def __post_init__(self) -> None:
         self._trains_at_first: frozenset[str] | None = None
@@ -108,7 +115,8 @@ class RunState:
     def note(self, name: str, value: torch.Tensor | float) -> None:
         """Log a number of this step; records hold its mean over steps and ranks.
 
-        A tensor stays on the device until the next log point. All ranks must note the same names.
+        A tensor stays on the device until the next log point. All ranks must note the same names. What `coinkit_route`
+        notes goes to the ledger's line of the cell.
         """
         self.notes[name] = torch.as_tensor(value, device=self.strategy.device).detach().float()
 
@@ -143,6 +151,14 @@ class RunState:
                         output = self.backbone.forward(batch)
                     yield batch, output
                 bar.advance(len(chunk))
+
+    def ask(self, samples: Sequence[Sample], *, max_new_tokens: int, label: str, path: Path, signature: str) -> list[str]:
+        """Greedy answers of the model as it is, in order and on every rank; for `coinkit_route`.
+
+        It shows a bar and goes on where it was interrupted: finished batches lie beside `path` until all are there.
+        `signature` must tell weights and questions apart; other batches are not read.
+        """
+        return ask(self, samples, max_new_tokens=max_new_tokens, label=label, path=path, signature=signature)
 
     def method_state(self) -> Mapping[str, Any]:
         """Every plug-in's resumable state, by plug-in name."""
