@@ -91,6 +91,7 @@ class Task:
     generation: Mapping[str, Any] = field(default_factory=dict)
     schedule: Mapping[str, Any] = field(default_factory=dict)  # overrides of the run's schedule for this task
     description: str = ''
+    expert_schedule: Mapping[str, Any] = field(default_factory=dict)  # further overrides where a task is trained alone
 
     @property
     def slug(self) -> str:

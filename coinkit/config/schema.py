@@ -93,12 +93,14 @@ class TaskSection:
     generation: Generation = field(default_factory=Generation)
     schedule: Mapping[str, Any] = field(default_factory=dict)
     description: str = ''
+    expert_schedule: Mapping[str, Any] = field(default_factory=dict)  # beyond `schedule`, where a task is trained alone
     mini: TaskMini | None = None
 
     def task(self) -> Task:
         """The task as the rest of coinkit sees it."""
         return Task(self.name, dict(self.train), dict(self.test), dict(self.metric),
-                    {'max_new_tokens': self.generation.max_new_tokens}, dict(self.schedule), self.description)
+                    {'max_new_tokens': self.generation.max_new_tokens}, dict(self.schedule), self.description,
+                    dict(self.expert_schedule))
 
 
 @dataclass(frozen=True, kw_only=True)

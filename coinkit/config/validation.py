@@ -127,7 +127,7 @@ class _Checker:
 
 
 def _is_schedule(item: dataclasses.Field, key: str) -> bool:
-    return item.name == 'schedule' and (key == 'schedule' or key.startswith('benchmark.'))
+    return key == 'schedule' or item.name in ('schedule', 'expert_schedule') and key.startswith('benchmark.')
 
 
 def _section_in(kind: Any, value: Any) -> type | None:

@@ -2,6 +2,7 @@
 
 A `Mix` is the phase's training set: the task's samples followed by whatever methods added (replayed samples...). It is
 shuffled once per epoch; batch n is the n-th slice of the endless sequence of epochs, cut at the phase's sample count.
+Datasets may also be given a fixed number of places in every batch; each of these is an endless sequence of its own.
 """
 
 from __future__ import annotations
@@ -16,29 +17,44 @@ from coinkit.types import Dataset, Sample
 
 
 class Mix:
-    """Several datasets as one, in the order they were added; a dataset may count several times per epoch."""
+    """Several datasets as one, in the order they were added; a dataset may count several times per epoch.
+
+    `own` counts the samples that are shuffled together; `places` lists the others: (samples, places in every batch).
+    """
 
     def __init__(self, *datasets: Dataset):
         self.parts: list[Dataset] = list(datasets)
-        self._ends: list[int] = list(np.cumsum([len(part) for part in datasets])) if datasets else []
+        self._beside: list[tuple[Dataset, int]] = []
+        self._lay_out()
 
     def add(self, dataset: Dataset, *, repeat: int = 1) -> None:
         """Append a dataset, seen `repeat` times per epoch."""
-        for _ in range(repeat):
-            self.parts.append(dataset)
-            self._ends.append((self._ends[-1] if self._ends else 0) + len(dataset))
+        self.parts += [dataset] * repeat
+        self._lay_out()
+
+    def add_to_every_batch(self, dataset: Dataset, count: int) -> None:
+        """Give a dataset `count` places of every global batch; the samples shuffled together share the others."""
+        self._beside.append((dataset, count))
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        self.datasets = [*self.parts, *(dataset for dataset, _ in self._beside)]
+        self.own = sum(len(part) for part in self.parts)
+        self.places = [(len(dataset), count) for dataset, count in self._beside]
+        self._ends = [int(end) for end in np.cumsum([len(part) for part in self.datasets])]
 
     @property
     def fingerprint(self) -> str:
-        return hashlib.sha256(' '.join(part.fingerprint for part in self.parts).encode()).hexdigest()[:16]
+        parts = [part.fingerprint for part in self.datasets] + [f'{count} per batch' for _, count in self._beside]
+        return hashlib.sha256(' '.join(parts).encode()).hexdigest()[:16]
 
     def __len__(self) -> int:
-        return int(self._ends[-1]) if self._ends else 0
+        return self._ends[-1] if self._ends else 0
 
     def __getitem__(self, index: int) -> Sample:
         part = bisect_right(self._ends, index)
         start = self._ends[part - 1] if part else 0
-        return self.parts[part][int(index - start)]
+        return self.datasets[part][int(index - start)]
 
 
 class Subset:
@@ -60,25 +76,43 @@ class Subset:
 
 
 class BatchSampler:
-    """Positions of global batch n, and the share of each rank and micro-batch."""
+    """Positions of global batch n, and the share of each rank and micro-batch.
 
-    def __init__(self, size: int, *, batch_size: int, num_samples: int, seed: int):
-        self.size, self.batch_size, self.num_samples, self.seed = size, batch_size, num_samples, seed
-        self._epoch, self._order = -1, np.empty(0, np.int64)
+    `size` and `num_samples` speak of a mix's own samples; `places` are its datasets that have places in every batch.
+    """
 
-    def _permutation(self, epoch: int) -> np.ndarray:
-        if epoch != self._epoch:
-            self._order = np.random.Generator(np.random.Philox(key=[self.seed, epoch])).permutation(self.size)
-            self._epoch = epoch
-        return self._order
+    def __init__(self, size: int, *, batch_size: int, num_samples: int, seed: int, places: Sequence[tuple[int, int]] = ()):
+        self.size, self.num_samples, self.seed, self.places = size, num_samples, seed, places
+        self.own_size = batch_size - sum(count for _, count in places)
+        assert self.own_size >= 1, f'{places} leave no place in a batch of {batch_size}'
+        self._orders: dict[int, tuple[int, np.ndarray]] = {}
 
     def batch(self, n: int) -> list[int]:
         """Positions of global batch n; the last one of a phase may be short."""
-        positions = range(n * self.batch_size, min((n + 1) * self.batch_size, self.num_samples))
-        return [int(self._permutation(p // self.size)[p % self.size]) for p in positions]
+        own = range(n * self.own_size, min((n + 1) * self.own_size, self.num_samples))
+        batch, start = self._positions(0, self.size, own), self.size
+        for number, (size, count) in enumerate(self.places, 1):
+            batch += [start + p for p in self._positions(number, size, range(n * count, (n + 1) * count))]
+            start += size
+        if self.places:  # else one rank would get all of them
+            batch = [batch[i] for i in _order(self.seed + len(self.places) + 1, n, len(batch))]
+        return batch
+
+    def _positions(self, number: int, size: int, places: range) -> list[int]:
+        """Places of an endless sequence of epochs over `size` samples, each epoch in an order of its own."""
+        return [int(self._permutation(number, size, place // size)[place % size]) for place in places]
+
+    def _permutation(self, number: int, size: int, epoch: int) -> np.ndarray:
+        if self._orders.get(number, (-1,))[0] != epoch:
+            self._orders[number] = (epoch, _order(self.seed + number, epoch, size))
+        return self._orders[number][1]
 
     def share(self, n: int, *, rank: int, world_size: int, micro_batch_size: int, accumulation: int) -> list[list[int]]:
         """Positions of each micro-batch of one rank; a short global batch leaves some micro-batches short or empty."""
         batch = self.batch(n)
         starts = [(k * world_size + rank) * micro_batch_size for k in range(accumulation)]
         return [batch[start:start + micro_batch_size] for start in starts]
+
+
+def _order(seed: int, number: int, size: int) -> np.ndarray:
+    return np.random.Generator(np.random.Philox(key=[seed, number])).permutation(size)

@@ -40,19 +40,35 @@ class StreamDatasets:
         return self._open[index, split]
 
     def arguments(self, index: int, split: str) -> dict[str, Any]:
-        """The dataset's config with the run's settings where its class takes them and the config does not set them."""
+        """The config of a task's set, filled in."""
         task = self.stream[index]
-        given: Mapping[str, Any] = task.train if split == 'train' else task.test
-        settings = {'task': task.name, 'split': split, 'root': self.data.root, 'on_bad_image': self.data.on_bad_image}
+        return self.filled_in(task.train if split == 'train' else task.test, split=split, task=task.name)
+
+    def filled_in(self, given: Mapping[str, Any], *, split: str, task: str) -> dict[str, Any]:
+        """A dataset's config with the run's settings where its class takes them and the config does not set them."""
+        settings = {'task': task, 'split': split, 'root': self.data.root, 'on_bad_image': self.data.on_bad_image}
         accepted = inspect.signature(DATASETS.get(given['type'])).parameters
         return {**{key: value for key, value in settings.items() if key in accepted}, **given}
+
+    def build(self, given: Mapping[str, Any], *, task: str) -> Dataset:
+        """A training set that a method's config names, beside those of the stream."""
+        return DATASETS.build(self.filled_in(given, split='train', task=task))
 
     def preflight(self) -> list[Problem]:
         """What is missing or malformed, over the whole stream, without decoding a picture."""
         problems: list[Problem] = []
         for index in range(len(self.stream)):
             for split in ('train', 'test'):
-                arguments = self.arguments(index, split)
-                check = getattr(DATASETS.get(arguments.pop('type')), 'preflight', None)
-                problems += check(**arguments) if check is not None else []
+                problems += dataset_problems(self.arguments(index, split))
         return list(dict.fromkeys(problems))  # train and test of a task share image folders
+
+    def problems_of(self, given: Mapping[str, Any], *, task: str) -> list[Problem]:
+        """The same for a training set that a method's config names."""
+        return dataset_problems(self.filled_in(given, split='train', task=task))
+
+
+def dataset_problems(arguments: Mapping[str, Any]) -> list[Problem]:
+    """What a dataset's own `preflight` says."""
+    arguments = dict(arguments)
+    check = getattr(DATASETS.get(arguments.pop('type')), 'preflight', None)
+    return check(**arguments) if check is not None else []

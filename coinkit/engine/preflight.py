@@ -27,6 +27,8 @@ def check(config: RunConfig, run: RunDir | None = None) -> None:
         problems += component_problems(METRICS, task.metric, f'{task.name}: metric')
     if config.init_from and not (run is not None and run.has_begun()):
         problems += init_problems(config.init_from)
+    if not problems and not missing:
+        problems += method_problems(config)
     if run is not None:
         problems += run.check_usable()
     if missing and not config.mini:
@@ -42,6 +44,17 @@ def check_runs(config: RunConfig, folder: Path) -> None:
         raise ConfigError(problems)
     for run, each in runs:
         check(each, run)
+
+
+def method_problems(config: RunConfig) -> list[Problem]:
+    """What methods find wrong with the run as a whole, its data and its tasks: their `preflight_run`."""
+    datasets = StreamDatasets(resolve_stream(config), config.data)
+    problems = []
+    for method in config.methods:
+        arguments = dict(method)
+        check_it = getattr(METHODS.get(arguments.pop('type')), 'preflight_run', None)
+        problems += check_it(config, datasets, **arguments) if check_it is not None else []
+    return problems
 
 
 def data_problems(config: RunConfig) -> list[Problem]:

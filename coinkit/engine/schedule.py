@@ -24,12 +24,12 @@ class PhaseSchedule(Schedule):
             merged.update(layer)
         return cls(**merged)
 
-    def num_samples(self, size: int) -> int:
-        """Samples seen by the phase on a training set of `size`."""
-        return self.steps * self.global_batch_size if self.steps is not None else math.ceil(self.epochs * size)
+    def num_samples(self, size: int, *, taken: int = 0) -> int:
+        """Samples of a training set of `size` that the phase sees; `taken` places of each batch hold other samples."""
+        return self.steps * (self.global_batch_size - taken) if self.steps is not None else math.ceil(self.epochs * size)
 
-    def num_steps(self, size: int) -> int:
-        return math.ceil(self.num_samples(size) / self.global_batch_size)
+    def num_steps(self, size: int, *, taken: int = 0) -> int:
+        return math.ceil(self.num_samples(size, taken=taken) / (self.global_batch_size - taken))
 
     def num_warmup(self, steps: int) -> int:
         return self.warmup_steps if self.warmup_steps is not None else math.ceil(self.warmup_ratio * steps)

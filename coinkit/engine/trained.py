@@ -1,7 +1,8 @@
 """What trains in each phase of a task: everything that trained after `coinkit_begin_task`, or the part a phase names.
 
-A name is a block of the bank, 'adapter' (its active blocks), 'projector', or a module's name (all below it). Every phase
-starts from the same set, so that phase 2 trains the same whether phase 1 ran in this process or before a restart.
+A name is a block of the bank, 'adapter' (its active blocks), 'projector', or a module's name (all below it). Frozen
+blocks that are active stay so in every phase: they are part of the model. Every phase starts from the same set, so that
+phase 2 trains the same whether phase 1 ran in this process or before a restart.
 """
 
 from __future__ import annotations
@@ -39,13 +40,17 @@ class Trained:
         if names:
             blocks, modules = self._blocks(names), self._modules(names)
             if blocks:
-                self.state.bank.set_active(blocks)
+                self.state.bank.set_active([*blocks, *self._frozen()])
             self._narrow(bool(blocks), modules)
 
     def _blocks(self, names: tuple[str, ...]) -> list[str]:
         known = self.state.bank.blocks if self.state.bank is not None else {}
         named = {name for name in names if name in known}
         return [*named, *(set(self.active) - named)] if ADAPTER in names else list(named)
+
+    def _frozen(self) -> list[str]:
+        known = self.state.bank.blocks
+        return [name for name in self.active if name in known and not known[name].trainable]
 
     def _modules(self, names: tuple[str, ...]) -> list[str]:
         """The modules named, as given by `named_modules`; an unknown name is an error."""

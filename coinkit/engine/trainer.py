@@ -48,12 +48,14 @@ class PhaseTrainer:
                  log: RunLog, interrupt: Interrupt):
         self.state, self.schedule, self.phase_index = state, schedule, phase_index
         self.checkpoints, self.log, self.interrupt = checkpoints, log, interrupt
-        self.num_steps = schedule.num_steps(len(mix))
+        taken = sum(count for _, count in mix.places)
+        self.num_steps = schedule.num_steps(mix.own, taken=taken)
         self.policy = BadImagePolicy(state.config.data.on_bad_image)
         strategy = state.strategy
         self.accumulation = schedule.accumulation(strategy.world_size)
-        sampler = BatchSampler(len(mix), batch_size=schedule.global_batch_size,
-                               num_samples=schedule.num_samples(len(mix)),
+        self.num_parts = self.accumulation * strategy.world_size  # micro-batches of a global batch
+        sampler = BatchSampler(mix.own, batch_size=schedule.global_batch_size, places=mix.places,
+                               num_samples=schedule.num_samples(mix.own, taken=taken),
                                seed=seeding.derive(state.config.seed, state.task.name, state.phase.name))
         self.loader = MicroBatches(state.backbone, mix, sampler, rank=strategy.rank, world_size=strategy.world_size,
                                    micro_batch_size=schedule.micro_batch_size, accumulation=self.accumulation,
@@ -122,10 +124,11 @@ class PhaseTrainer:
         state.seed(state.phase.name, 'step', step, strategy.rank)
         tokens = torch.tensor(float(sum(batch.num_label_tokens() for batch in batches)), device=strategy.device)
         tokens = strategy.all_reduce_sum(tokens).clamp(min=1.0)
+        state.token_mean = lambda values_N: self._share(values_N, tokens) * self.num_parts
         for number, batch in enumerate(batches):
             batch = batch.to(strategy.device)
             output = ForwardOutput(**strategy.forward(batch))
-            loss = self._loss(output, tokens)
+            loss = self._share(output.token_loss_N, tokens)
             self._total('loss', loss)
             if self.has['loss_terms']:
                 loss = loss + self._terms(batch, output)
@@ -143,20 +146,18 @@ class PhaseTrainer:
         finite = torch.isfinite(norm) & torch.isfinite(self.totals['loss'])
         self.bad_step = torch.where((self.bad_step < 0) & ~finite, step + 1, self.bad_step)
 
-    def _loss(self, output: ForwardOutput, tokens: Tensor) -> Tensor:
-        """This micro-batch's share of the global loss."""
+    def _share(self, values_N: Tensor, tokens: Tensor) -> Tensor:
+        """This micro-batch's share of the mean over the labelled tokens of the global batch."""
         if self.schedule.loss_norm == 'tokens':
-            return output.token_loss_N.sum() / tokens
-        share = self.accumulation * self.state.strategy.world_size
-        return output.token_loss_N.sum() / max(1, output.token_loss_N.numel()) / share
+            return values_N.sum() / tokens
+        return values_N.sum() / max(1, values_N.numel()) / self.num_parts
 
     def _terms(self, batch: Batch, output: ForwardOutput) -> Tensor:
-        share = self.accumulation * self.state.strategy.world_size
         terms = self.state.hooks.call('coinkit_loss_terms', state=self.state, batch=batch, output=output)
         total = torch.zeros((), device=self.state.strategy.device)
         for plugin, named in terms.items():
             for name, value in named.items():
-                part = torch.as_tensor(value, device=total.device) / share  # a method may return a plain 0.0
+                part = torch.as_tensor(value, device=total.device) / self.num_parts  # a method may return a plain 0.0
                 total = total + part
                 self._total(f'{plugin}.{name}', part)
         return total

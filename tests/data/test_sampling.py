@@ -67,3 +67,33 @@ def test_a_mix_is_its_parts_in_order():
 def test_a_subset_is_picked_by_position():
     part = Subset(Numbers(10, 5), [4, 0])
     assert [part[0], part[1]] == [14, 10] and len(part) == 2
+
+
+# --- places in every batch ----------------------------------------------------------------------------------------
+
+
+def test_a_dataset_with_places_is_in_every_batch():
+    mix = Mix(Numbers(0, 10))
+    mix.add_to_every_batch(Numbers(100, 3), 2)
+    assert (mix.own, mix.places, len(mix)) == (10, [(3, 2)], 13)
+    sampler = BatchSampler(mix.own, batch_size=6, places=mix.places, num_samples=10, seed=5)
+    batches = [[mix[i] for i in sampler.batch(n)] for n in range(3)]
+    assert [len(batch) for batch in batches] == [6, 6, 4]  # the last one has two samples of its own left
+    assert [sum(sample >= 100 for sample in batch) for batch in batches] == [2, 2, 2]
+    assert sorted(sample for batch in batches for sample in batch if sample < 100) == list(range(10))
+    old = [sample for batch in batches for sample in batch if sample >= 100]
+    assert sorted(old) == [100, 100, 101, 101, 102, 102]  # two passes over the three
+    assert any(batch[-2:] != sorted(batch)[-2:] for batch in batches), 'shuffled among the others'
+
+
+def test_places_leave_the_order_of_the_others_as_it_is():
+    plain = BatchSampler(10, batch_size=4, num_samples=20, seed=3)
+    beside = BatchSampler(10, batch_size=6, num_samples=20, seed=3, places=[(5, 2)])
+    assert [sorted(plain.batch(n)) for n in range(5)] == [sorted(p for p in beside.batch(n) if p < 10) for n in range(5)]
+
+
+def test_a_mix_tells_its_places_by_its_fingerprint():
+    one, two = Mix(Numbers(0, 3)), Mix(Numbers(0, 3))
+    one.add(Numbers(9, 2))
+    two.add_to_every_batch(Numbers(9, 2), 1)
+    assert one.fingerprint != two.fingerprint
