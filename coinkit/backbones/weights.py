@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import struct
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ STANDARD = (('model', 'safetensors'), ('pytorch_model', 'bin'))
 # what trainers leave beside the weights, and a part that LLaVA's folders hold a second time
 NOT_WEIGHTS = ('training_args', 'optimizer', 'scheduler', 'rng_state', 'mm_projector')
 NotTensors = torch.serialization.pickle.UnpicklingError  # what its weights-only reader raises
+UNREADABLE = (OSError, RuntimeError, ValueError, EOFError, struct.error, LookupError)  # of a file cut anywhere
 LazyTensors = dict[str, Any]  # name -> Tensor or a safetensors slice that is read when it is needed
 
 
@@ -129,7 +131,7 @@ def _open_file(file: Path) -> LazyTensors:
     except NotTensors as error:
         raise CoinkitError(f"{WHERE}: '{file}' cannot be read: it is cut short, or holds objects of other kinds than "
                            'tensors, which are not loaded (a pickle can run code).') from error
-    except (OSError, RuntimeError, ValueError, EOFError, SafetensorError) as error:
+    except (*UNREADABLE, SafetensorError) as error:
         raise CoinkitError(f"{WHERE}: '{file}' cannot be read: {error} Was the copy cut short?") from error
     if not isinstance(content, Mapping):
         raise CoinkitError(f"{WHERE}: '{file}' holds a {type(content).__name__}, expected tensors by name.")
