@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from coinkit.backbones.checkpoint_kinds import wrong_kind
 from coinkit.backbones.chat import WHERE as TEMPLATE
+from coinkit.backbones.checkpoint_kinds import wrong_kind
 from coinkit.backbones.processors import has_template, processor_problems
 from coinkit.backbones.weights import WHERE, read_json, weight_problems
 from coinkit.errors import ConfigError, Problem
