@@ -144,12 +144,28 @@ def load_processor(folder: Path, config: Any, *, kind: type[Processor] = Process
 
 
 def without_video(cls: type) -> type:
-    """The processor class, asking for no video processor."""
+    """The processor class, with no video processor where it wants one: none is loaded, checked or kept."""
+    from transformers.processing_utils import ProcessorMixin
 
-    class ImageOnly(cls):
+    names = cls.get_attributes()
+    if 'video_processor' not in names:
+        return cls
+
+    class Checked(ProcessorMixin):  # comes after `cls`, so its __init__ gets what `cls` passes on
+        def __init__(self, *args: Any, **named: Any):
+            named = dict(zip(names, args, strict=False)) | named
+            named.pop('video_processor', None)
+            super().__init__(**named)
+
+    class ImageOnly(cls, Checked):
         @classmethod
         def get_attributes(own) -> list[str]:
-            return [name for name in cls.get_attributes() if name != 'video_processor']
+            return [name for name in names if name != 'video_processor']
+
+        @classmethod
+        def _get_arguments_from_pretrained(own, *args: Any, **named: Any) -> list[Any]:
+            loaded = iter(super()._get_arguments_from_pretrained(*args, **named))
+            return [None if name == 'video_processor' else next(loaded) for name in names]
 
     return type(cls.__name__, (ImageOnly,), {})
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from coinkit.backbones.decoder import raise_problems
 from coinkit.backbones.processors import QwenProcessor
 from coinkit.backbones.transformers_model import TransformersBackbone
 from coinkit.errors import Problem
@@ -25,6 +26,7 @@ class Qwen2VL(TransformersBackbone):
                  lora_scope: str = 'language', lora_targets: str | Sequence[str] | None = None,
                  init_seed: int | None = None, quantization: str | None = None,
                  key_mapping: Mapping[str, str] | None = None):
+        raise_problems(_pixel_problems(min_pixels, max_pixels))
         super().__init__(checkpoint, dtype=dtype, template=template, max_length=max_length, attn=attn, device=device,
                          lora_scope=lora_scope, lora_targets=lora_targets, init_seed=init_seed, quantization=quantization,
                          key_mapping=key_mapping)
@@ -32,8 +34,7 @@ class Qwen2VL(TransformersBackbone):
 
     @classmethod
     def preflight(cls, checkpoint: str = '', **config: Any) -> list[Problem]:
-        wrong = [Problem(f'backbone.{name}', f'{config[name]} given, at least 1 allowed.')
-                 for name in ('min_pixels', 'max_pixels') if config.get(name) is not None and config[name] < 1]
+        wrong = _pixel_problems(config.get('min_pixels'), config.get('max_pixels'))
         return wrong + super().preflight(checkpoint, **config)
 
 
@@ -43,3 +44,11 @@ class Qwen25VL(Qwen2VL):
 
 class Qwen3VL(Qwen2VL):
     """Qwen3-VL."""
+
+
+def _pixel_problems(fewest: int | None, most: int | None) -> list[Problem]:
+    found = [Problem(f'backbone.{name}', f'{value} given, at least 1 allowed.')
+             for name, value in (('min_pixels', fewest), ('max_pixels', most)) if value is not None and value < 1]
+    if fewest and most and fewest > most:
+        found.append(Problem('backbone.min_pixels', f'{fewest} is more than max_pixels={most}.'))
+    return found

@@ -35,7 +35,7 @@ from coinkit.types import Query, Sample
 
 SCOPES = ('language', 'all')
 # picture features depend on the pictures alone and attention is causal: tests show it for each of these
-CAUSAL = ('qwen2_vl', 'qwen2_5_vl', 'qwen3_vl', 'internvl', 'llava_onevision', 'idefics3')
+CAUSAL = ('qwen2_vl', 'qwen2_5_vl', 'qwen3_vl', 'internvl', 'llava_onevision', 'idefics3', 'smolvlm')
 
 
 @dataclass

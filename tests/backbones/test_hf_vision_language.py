@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from coinkit.backbones.hf_vision_language import HFVisionLanguage
 from coinkit.backbones.processors import without_video
 from coinkit.errors import ConfigError, DataError
-from tests.backbones.tiny_transformers import MIXED, Plain, batch_of, load, sample
+from tests.backbones.tiny_transformers import MIXED, Plain, batch_of, load, official, prefix_states, sample
 
 
 @pytest.fixture
@@ -125,9 +125,12 @@ def test_the_qformer_reads_the_question_and_never_the_answer(backbone_of):
     asked = backbone.encode(sample('what is it?'), training=False)
     for name in ('qformer_input_ids', 'qformer_attention_mask'):
         assert torch.equal(training.extras[name], asked.extras[name])
-    batch = batch_of(backbone, [sample('what?', 'red'), sample('what is it then?', 'a red ring')])
+    short = backbone.encode(sample('what?'), training=False)
+    batch = backbone.collate([short, asked], padding_side='left')
     ids, mask = batch.extras['qformer_input_ids'], batch.extras['qformer_attention_mask']
-    assert ids.shape == mask.shape and mask.sum(1).tolist() == [2, 5] and mask[0].tolist()[:2] == [1, 1]
+    assert ids.shape == mask.shape and mask.sum(1).tolist() == [one.extras['qformer_input_ids'].shape[1]
+                                                                for one in (short, asked)]
+    assert mask[0, 0] == 1 and mask[0, -1] == 0  # its positions count from the left, whichever side the prompt is padded
     with pytest.raises(DataError, match='record s: 2 pictures and 1 questions'):
         backbone.encode(sample('what?', 'red', images=[Plain('red'), Plain('blue')]), training=True)
 
@@ -138,6 +141,32 @@ def test_processors_without_their_video_part():
     for cls in (InternVLProcessor, LlavaOnevisionProcessor, Qwen3VLProcessor):
         assert without_video(cls).get_attributes() == ['image_processor', 'tokenizer']
     assert without_video(Idefics3Processor).get_attributes() == Idefics3Processor.get_attributes()
+
+
+def test_smolvlm_needs_num2words(folder_of, tmp_path, monkeypatch):
+    """Its processor asks for that package; nothing else of it needs more than Idefics3's."""
+    from transformers.models.smolvlm import processing_smolvlm
+
+    folder = shutil.copytree(folder_of('idefics3'), tmp_path / 'smolvlm')
+    for name, change in (('config.json', {'model_type': 'smolvlm', 'architectures': ['SmolVLMForConditionalGeneration']}),
+                         ('preprocessor_config.json', {'image_processor_type': 'SmolVLMImageProcessor'}),
+                         ('processor_config.json', {'processor_class': 'SmolVLMProcessor'})):
+        content = json.loads((folder / name).read_text()) | change
+        for part, kind in (('vision_config', 'smolvlm_vision'),):
+            content |= {part: content[part] | {'model_type': kind}} if part in content else {}
+        (folder / name).write_text(json.dumps(content))
+    monkeypatch.setattr(processing_smolvlm, 'num2words', None)
+    with pytest.raises(ConfigError, match='its processor .SmolVLMProcessor. cannot be built: .*num2words'):
+        load(folder)
+    monkeypatch.setattr(processing_smolvlm, 'num2words', str)
+    backbone = load(folder)
+    batch = batch_of(backbone, MIXED)
+    with torch.no_grad():
+        theirs = backbone.model(**official(batch), labels=batch.labels_BL)
+    assert abs(backbone.forward(batch).token_loss_N.mean() - theirs.loss) < 1e-5
+    (one, _), states = prefix_states(backbone)
+    assert one.shared_prefix_length > 4
+    assert (states[0][:one.shared_prefix_length] - states[1][:one.shared_prefix_length]).abs().max() < 1e-5
 
 
 def test_a_processor_that_cannot_be_built(copy_of):

@@ -77,6 +77,8 @@ def test_pixels_bound_the_tokens(folder_of, kind):
     assert int(grid.prod()) * 16 <= 4096
     with pytest.raises(ConfigError, match=r'backbone\.min_pixels: 512 is more than max_pixels=256'):
         load(folder_of(kind), min_pixels=512, max_pixels=256)
+    with pytest.raises(ConfigError, match=r'backbone\.min_pixels: 5000 is more than max_pixels=1024'):
+        load(folder_of(kind), min_pixels=5000)  # 1024: of the folder
     with pytest.raises(ConfigError, match=r'backbone\.max_pixels: 0 given'):
         load(folder_of(kind), max_pixels=0)
 

@@ -24,6 +24,7 @@ from tests.backbones.tiny_transformers import (
     batch_of,
     load,
     official,
+    prefix_states,
     sample,
     samples_for,
 )
@@ -139,12 +140,7 @@ def test_requests_need_no_picture(backbone):
 
 def test_shared_prefix(backbone, kind):
     """Hidden states up to the last picture are the same for two questions, wherever that is claimed."""
-    first, second = (backbone.encode(sample(text), training=False) for text in ('what is it?', 'a cat and a dog or'))
-    states = []
-    hook = backbone.decoder.register_forward_hook(lambda _, __, out: states.append(out.last_hidden_state[0]))
-    for one in (first, second):
-        backbone.prefill(backbone.collate([one], padding_side='left'))
-    hook.remove()
+    (first, second), states = prefix_states(backbone)
     if kind not in CAUSAL:
         assert first.shared_prefix_length == 0 and first.prefix_key == ''
         assert not torch.allclose(states[0][:4], states[1][:4])  # the Q-Former has read the question

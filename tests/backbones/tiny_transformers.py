@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from coinkit.data.batch import Batch
+from coinkit.data.batch import Batch, Encoded
 from coinkit.errors import BadImage
 from coinkit.registry import BACKBONES
 from coinkit.types import Sample, Turn
@@ -236,3 +236,14 @@ def official(batch: Batch) -> dict[str, torch.Tensor]:
     pixels = {} if batch.pixel_values_P is None else {'pixel_values': batch.pixel_values_P}
     extras = {name: value for name, value in batch.extras.items() if name != 'position_ids'}
     return {'input_ids': batch.input_ids_BL, 'attention_mask': batch.attention_mask_BL, **pixels, **extras}
+
+
+def prefix_states(backbone: Any) -> tuple[list[Encoded], list[torch.Tensor]]:
+    """Two questions on one picture, and the hidden states (L, H) of each."""
+    asked_twice = [backbone.encode(sample(text), training=False) for text in ('what is it?', 'a cat and a dog or')]
+    states: list[torch.Tensor] = []
+    hook = backbone.decoder.register_forward_hook(lambda _, __, out: states.append(out.last_hidden_state[0]))
+    for one in asked_twice:
+        backbone.prefill(backbone.collate([one], padding_side='left'))
+    hook.remove()
+    return asked_twice, states
