@@ -13,7 +13,8 @@ def coinkit_register(registries: Any) -> None:
     _add(registries.BACKBONES, 'coinkit.backbones', Llava='llava', QwenVL='qwen_vl', MiniGPTv2='minigpt_v2',
          Qwen2VL='qwen2_vl', Qwen25VL='qwen2_vl', Qwen3VL='qwen2_vl', HFVisionLanguage='hf_vision_language')
     _add(registries.METHODS, 'coinkit.methods', ZeroShot='zero_shot', FineTune='fine_tune', Joint='joint',
-         SingleTask='single_task', MoELoRA='moelora')
+         SingleTask='single_task', MoELoRA='moelora', MRLoRA='mr_lora.method', Replay='replay',
+         LwF='lwf', MAS='mas', OLoRA='olora')
     _add(registries.DATASETS, 'coinkit.datasets', InstructionJson='instructions', Mini='mini.dataset')
     _add(registries.STRATEGIES, 'coinkit.engine.strategies', OneDevice='one_device', DDP='ddp', DeepSpeed='deep_speed')
     _add_metrics(registries.METRICS)

@@ -7,8 +7,13 @@ from __future__ import annotations
 
 from coinkit.methods.fine_tune import FineTune
 from coinkit.methods.joint import Joint
+from coinkit.methods.lwf import LwF
+from coinkit.methods.mas import MAS
 from coinkit.methods.moelora import MoELoRA
+from coinkit.methods.mr_lora import MRLoRA
+from coinkit.methods.olora import OLoRA
+from coinkit.methods.replay import Replay
 from coinkit.methods.single_task import SingleTask
 from coinkit.methods.zero_shot import ZeroShot
 
-__all__ = ['FineTune', 'Joint', 'MoELoRA', 'SingleTask', 'ZeroShot']
+__all__ = ['FineTune', 'Joint', 'LwF', 'MAS', 'MRLoRA', 'MoELoRA', 'OLoRA', 'Replay', 'SingleTask', 'ZeroShot']

@@ -3,26 +3,27 @@
 _style = 'original'
 
 
-def _task(name, kind, metric, max_new_tokens=16):
+def _task(name, kind, metric, description, max_new_tokens=16):
     return dict(
         name=name,
         train=dict(type='Mini', kind=kind, split='train', style=_style),
         test=dict(type='Mini', kind=kind, split='test', style=_style),
         metric=dict(type=metric),
-        generation=dict(max_new_tokens=max_new_tokens))
+        generation=dict(max_new_tokens=max_new_tokens),
+        description=description)  # short: a router's prompt lists them all in 512 tokens
 
 
 benchmark = dict(
     name='mini',
     tasks=[
-        _task('ScienceQA', 'scienceqa', 'scienceqa_coin'),
-        _task('TextVQA', 'textvqa', 'textvqa_m4c'),
-        _task('ImageNet', 'imagenet', 'imagenet_coin'),
-        _task('GQA', 'gqa', 'gqa'),
-        _task('VizWiz', 'vizwiz', 'vqa_exact_upper'),
-        _task('Grounding', 'grounding', 'grounding_coin', max_new_tokens=32),
-        _task('VQAv2', 'vqav2', 'vqa_exact_upper'),
-        _task('OCR-VQA', 'ocrvqa', 'ocrvqa_coin'),
+        _task('ScienceQA', 'scienceqa', 'scienceqa_coin', 'letter of an option'),
+        _task('TextVQA', 'textvqa', 'textvqa_m4c', 'text on a sign'),
+        _task('ImageNet', 'imagenet', 'imagenet_coin', 'what is the object'),
+        _task('GQA', 'gqa', 'gqa', 'left, right, above or below'),
+        _task('VizWiz', 'vizwiz', 'vqa_exact_upper', 'color, or unanswerable'),
+        _task('Grounding', 'grounding', 'grounding_coin', 'bounding box', max_new_tokens=32),
+        _task('VQAv2', 'vqav2', 'vqa_exact_upper', 'how many'),
+        _task('OCR-VQA', 'ocrvqa', 'ocrvqa_coin', 'title of a book'),
     ],
     orders=dict(
         reverse=['OCR-VQA', 'VQAv2', 'Grounding', 'VizWiz', 'GQA', 'ImageNet', 'TextVQA', 'ScienceQA'],
