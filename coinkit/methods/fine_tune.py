@@ -20,6 +20,10 @@ BLOCK = 'lora'  # name of the one block in the bank
 class FineTune:
     """Tune one LoRA (or the whole language model) on task after task."""
 
+    needs_task_id = False
+    storage = 'nothing'
+    step_budget = 1.0
+
     def __init__(self, *, mode: Literal['lora', 'full'] = 'lora', rank: int = 128, alpha: float = 256.0,
                  dropout: float = 0.05, targets: str | list[str] | None = None, train_projector: bool = True,
                  train_vision: bool = False):
@@ -41,6 +45,10 @@ class FineTune:
             problems.append(Problem('methods: train_vision', "True given with mode='lora', which trains no vision tower.",
                                     "Set mode='full', or name the tower's linears in targets."))
         return problems
+
+    def stored_numbers(self, state: Any) -> int:
+        """Numbers that this method keeps beside the adapter."""
+        return 0
 
     def coinkit_prepare_model(self, backbone: Any, config: Any) -> AdapterBank | bool:
         problems = self.preflight(mode=self.mode, rank=self.rank, dropout=self.dropout, train_vision=self.train_vision)

@@ -14,6 +14,12 @@ class ZeroShot:
     """Evaluate the backbone as it is."""
 
     evaluates = 'none'  # no stage of the stream; only the zero-shot row
+    needs_task_id = False
+    storage = 'nothing'
+    step_budget = 1.0  # it has no step
+
+    def stored_numbers(self, state: Any) -> int:
+        return 0
 
     def coinkit_prepare_model(self, backbone: Any) -> bool:
         return True

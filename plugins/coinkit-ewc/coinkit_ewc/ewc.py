@@ -22,6 +22,10 @@ from torch import Tensor
 class EWC:
     """Elastic weight consolidation: a quadratic penalty on parameters that old tasks need."""
 
+    needs_task_id = False
+    storage = '2 numbers per trained parameter, in all'
+    step_budget = 1.1  # of a FineTune step
+
     def __init__(self, *, ewc_lambda: float = 5000.0, mode: Literal['separate', 'online'] = 'separate',
                  gamma: float = 0.95, fisher: Literal['empirical', 'true'] = 'empirical',
                  fisher_est: Literal['per_sample', 'batch_sq'] = 'per_sample', batch_size: int = 8,
@@ -42,6 +46,10 @@ class EWC:
                  ('num_samples', num_samples, num_samples >= 1, '1 or more')]
         return [Problem(f'EWC: {key}', f'given {given}, allowed: {allowed}.') for key, given, fine, allowed in rules
                 if not fine]
+
+    def stored_numbers(self, state: Any) -> int:
+        kept = [*self.fisher.values(), *self.anchor.values(), self.constant]
+        return sum(tensor.numel() for tensor in kept)
 
     # --- while a task is trained --------------------------------------------------------------------------------
 

@@ -1,0 +1,95 @@
+"""LwF: answers like the model before this task, on this task's data (learning without forgetting; Li and Hoiem, 2016).
+
+L' = L + lambda T^2 KL(p_old^(1/T) || p_new^(1/T)), averaged over the supervised tokens; nothing in the first task.
+
+The teacher is the same model with the values that trained before this task (blocks and projector) put in for one forward
+without gradient and dropout: no second model, no copy of the base. It is the model as the methods listed before LwF leave
+it when the task begins, projector included; the pictures' features are the teacher's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from torch import Tensor
+
+from coinkit.data.sampling import Mix
+from coinkit.errors import Problem, RunError
+from coinkit.methods.lwf_cache import TeacherCache
+from coinkit.nn.losses import distillation, distillation_top_k
+from coinkit.nn.swapping import with_values
+
+
+class LwF:
+    """Distil the model before the task while the task is learnt."""
+
+    needs_task_id = False
+    storage = 'nothing (the last adapter is the teacher)'
+    step_budget = 1.5  # the teacher's forward
+
+    def __init__(self, *, lwf_lambda: float = 1.0, temperature: float = 2.0,
+                 lwf_teacher: Literal['live', 'cached_topk'] = 'live', top_k: int = 64):
+        self.lwf_lambda, self.temperature, self.live, self.top_k = lwf_lambda, temperature, lwf_teacher == 'live', top_k
+        self.teacher: dict[str, Tensor] = {}  # theta_{t-1} by parameter name; empty during the first task
+        self.cache: TeacherCache | None = None
+
+    @classmethod
+    def preflight(cls, *, lwf_lambda: float = 1.0, temperature: float = 2.0, lwf_teacher: str = 'live', top_k: int = 64,
+                  ) -> list[Problem]:
+        """Values no run can use."""
+        rules = [('lwf_lambda', lwf_lambda, lwf_lambda >= 0, '0 or more'),
+                 ('temperature', temperature, temperature > 0, 'above 0'), ('top_k', top_k, top_k >= 1, '1 or more'),
+                 ('lwf_teacher', lwf_teacher, lwf_teacher in ('live', 'cached_topk'), "'live' or 'cached_topk'")]
+        return [Problem(f'LwF: {key}', f'given {given!r}, allowed: {allowed}.') for key, given, fine, allowed in rules
+                if not fine]
+
+    def stored_numbers(self, state: Any) -> int:
+        return 0
+
+    def coinkit_begin_task(self, state: Any) -> None:
+        trained = state.trainable().items() if state.index > 0 else ()
+        self.teacher = {name: parameter.detach().clone() for name, parameter in trained}
+
+    def coinkit_mix_samples(self, state: Any, mix: Mix) -> None:
+        self._check_fits(state)
+        self.cache = None
+        if self.teacher and not self.live:
+            with self._teaching(state):
+                self.cache = TeacherCache.of(state, mix, k=self.top_k, temperature=self.temperature)
+
+    def _check_fits(self, state: Any) -> None:
+        shapes = {name: tuple(parameter.shape) for name, parameter in state.backbone.model.named_parameters()}
+        wrong = [name for name, value in self.teacher.items() if shapes.get(name) != tuple(value.shape)]
+        if wrong:
+            raise RunError(f"LwF: '{wrong[0]}' changed its shape after LwF took the teacher's values. List LwF after the "
+                           'method that adds blocks.')
+
+    @contextmanager
+    def _teaching(self, state: Any) -> Iterator[None]:
+        """The model is the teacher inside: no dropout, no graph."""
+        model = state.backbone.model
+        was_training = model.training
+        model.eval()
+        try:
+            with with_values(model, self.teacher):
+                yield
+        finally:
+            model.train(was_training)
+
+    def coinkit_loss_terms(self, state: Any, batch: Any, output: Any) -> dict[str, Tensor] | None:
+        if not self.teacher:
+            return None  # the first task
+        if self.cache is not None:
+            teacher = self.cache.read(batch, output)
+            term_N = distillation_top_k(output.logits_NV, teacher, self.temperature)
+        else:
+            with self._teaching(state):
+                teacher_NV = state.strategy.forward(batch)['logits_NV']
+            term_N = distillation(output.logits_NV, teacher_NV, self.temperature)
+        return {'distillation': self.lwf_lambda * state.token_mean(term_N)}
+
+    def coinkit_end_task(self, state: Any) -> None:
+        self.teacher, self.cache = {}, None  # make room; the next task begins with new ones
+        TeacherCache.remove(state)

@@ -1,0 +1,78 @@
+"""What Replay refuses before the first step, each with its cure: arguments, and sizes against the run's data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+from coinkit.errors import Problem, unknown
+
+MODES = ('concat', 'ratio', 'cumulative', 'general')
+CHOICES = {'replay_mode': MODES, 'selection': ('quota', 'reservoir'), 'replay_select': ('random', 'upstream_file')}
+WHERE = 'Replay'
+
+
+def argument_problems(*, replay_mode: str = 'concat', num_samples: int = 100, replay_repeat: int = 1, ratio: float = 0.1,
+                      selection: str = 'quota', replay_select: str = 'random', replay_files: Mapping[str, Any] | None = None,
+                      general: Mapping[str, Any] | None = None) -> list[Problem]:
+    """Values no run can use."""
+    given = {'replay_mode': replay_mode, 'selection': selection, 'replay_select': replay_select}
+    problems = [unknown(f'{WHERE}: {key}', 'value', value, CHOICES[key]) for key, value in given.items()
+                if value not in CHOICES[key]]
+    rules = (('num_samples', num_samples, num_samples >= 1, '1 or more'),
+             ('replay_repeat', replay_repeat, replay_repeat >= 1, '1 or more'),
+             ('ratio', ratio, 0 < ratio < 1, 'above 0 and below 1'))
+    problems += [Problem(f'{WHERE}: {key}', f'given {value}, allowed: {allowed}.') for key, value, fine, allowed in rules
+                 if not fine]
+    if (replay_mode == 'general') != (general is not None):
+        problems.append(Problem(f'{WHERE}: general', "a dataset is given exactly when replay_mode='general'.",
+                                "Set general=dict(type='InstructionJson', path=...) with that mode, and only with it."))
+    if (replay_select == 'upstream_file') != bool(replay_files):
+        problems.append(Problem(f'{WHERE}: replay_files', "files are given exactly when replay_select='upstream_file'.",
+                                "Set replay_files={'Task': dict(type='InstructionJson', path=...)} with it."))
+    if replay_select == 'upstream_file' and replay_mode != 'concat':
+        problems.append(Problem(f'{WHERE}: replay_mode', f"'{replay_mode}' does not go with replay_select='upstream_file'.",
+                                "Published files are added to the task's rows: use replay_mode='concat'."))
+    return problems
+
+
+def run_problems(config: Any, datasets: Any, *, replay_mode: str = 'concat', num_samples: int = 100,
+                 selection: str = 'quota', ratio: float = 0.1, replay_files: Mapping[str, Any] | None = None,
+                 general: Mapping[str, Any] | None = None, **_: Any) -> list[Problem]:
+    """What does not fit this run's tasks and data."""
+    names = [task.name for task in datasets.stream]
+    extra = {**(replay_files or {}), **({'general': general} if general else {})}
+    problems = [unknown(f'{WHERE}: replay_files', 'task', name, names) for name in replay_files or {} if name not in names]
+    problems += [problem for name, rows in extra.items() for problem in datasets.problems_of(rows, task=name)]
+    if problems or replay_files:
+        return problems
+    if replay_mode == 'ratio':
+        return _full_batches(config, datasets, ratio)
+    if replay_mode == 'cumulative':
+        return []
+    return _sizes(datasets, replay_mode, selection, num_samples, general)
+
+
+def _full_batches(config: Any, datasets: Any, ratio: float) -> list[Problem]:
+    """Batches in which no place is left for the task itself."""
+    sizes = {task.name: task.schedule.get('global_batch_size', config.schedule.global_batch_size)
+             for task in datasets.stream}
+    return [Problem(f'{WHERE}: ratio', f'{ratio} takes all {size} places of a global batch of {name}.',
+                    'Lower ratio, or raise global_batch_size.')
+            for name, size in sizes.items() if math.ceil(Fraction(str(ratio)) * size) >= size]
+
+
+def _sizes(datasets: Any, mode: str, selection: str, wanted: int, general: Mapping[str, Any] | None) -> list[Problem]:
+    """More rows wanted than there are."""
+    old = range(len(datasets.stream) - 1)  # the last task is never replayed
+    if mode == 'general':
+        sizes = {'the general file': len(datasets.build(general, task='general'))}
+    elif selection == 'quota':
+        sizes = {f'the training set of {datasets.stream[index].name}': len(datasets.train(index)) for index in old}
+    else:
+        sizes = {'all training sets before the last': sum(len(datasets.train(index)) for index in old)} if old else {}
+    return [Problem(f'{WHERE}: num_samples', f'{wanted} given, but {where} has {size} rows.',
+                    f"Give at most {size}, or keep everything with replay_mode='cumulative'.")
+            for where, size in sizes.items() if wanted > size]
