@@ -76,7 +76,7 @@ def _parts_of(scale: int) -> Callable[[Box, Size], Box]:
 
 _PAIR = r'\(\s*(\d+)\s*,\s*(\d+)\s*\)'
 COIN = BoxFormat('coin', re.compile(rf'\[{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}\]'), _from_square, _write_coin)
-QWEN = BoxFormat('qwen', re.compile(rf'(?:<box>)?\s*{_PAIR}\s*,\s*{_PAIR}\s*(?:</box>)?'), _parts_of(1000), _write_qwen)
+QWEN = BoxFormat('qwen', re.compile(rf'(?:<box>\s*)?{_PAIR}\s*,\s*{_PAIR}(?:\s*</box>)?'), _parts_of(1000), _write_qwen)
 MINIGPT = BoxFormat('minigpt', re.compile(r'\{\s*<(\d+)>\s*<(\d+)>\s*<(\d+)>\s*<(\d+)>\s*\}'), _parts_of(100),
                     _write_minigpt)
 FORMATS = {one.name: one for one in (COIN, QWEN, MINIGPT)}
