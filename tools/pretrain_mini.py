@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from coinkit.datasets.mini.sentences import DEFAULT_MIX, KINDS  # noqa: E402
 from coinkit.errors import CoinkitError, ConfigError, unknown  # noqa: E402
 from tools.mini_pretraining.model import ARCHITECTURES, MiniModel  # noqa: E402
 from tools.mini_pretraining.samples import HeldOut, Stream  # noqa: E402
-from tools.mini_pretraining.training import Trainer  # noqa: E402
+from tools.mini_pretraining.training import CHECKPOINT, Trainer  # noqa: E402
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -35,7 +36,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add('--arch', choices=sorted(ARCHITECTURES), default='llava')
     add('--out', type=Path, required=True, help='folder of the result and of the checkpoint')
-    add('--init', help="folder to start from, 'shipped' for the weights in the package; from scratch without it")
+    add('--init', help="folder to start from, 'shipped' for the weights in the package, 'llava' for mini-LLaVA's under "
+                       'other names; from scratch without it')
     add('--freeze-vision', action='store_true', help='train the projector and the language model only')
     add('--steps', type=int, default=6400, help='may be changed when a run is continued; the cosine follows')
     add('--batch-size', type=int, default=512)
@@ -96,10 +98,11 @@ def show_scores(scores: dict[str, float], console: Console) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     args, console = parse_args(argv), Console(stderr=True)
+    logging.basicConfig(level=logging.INFO, format='%(message)s')
     try:
         mix = read_mix(args.mix)
         model = MiniModel.start(args.arch, args.init, seed=args.seed, freeze_vision=args.freeze_vision,
-                                device=args.device)
+                                device=args.device, resuming=(args.out / CHECKPOINT).is_file())
         recipe = {'arch': args.arch, 'init': model.origin, 'freeze_vision': args.freeze_vision, 'steps': args.steps,
                   'batch_size': args.batch_size, 'lr': args.lr, 'warmup': args.warmup, 'seed': args.seed, 'mix': mix}
         trainer = Trainer(model, recipe)

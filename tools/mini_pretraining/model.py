@@ -1,7 +1,7 @@
-"""A mini architecture as pre-training sees it: prompt, loss at the answer's tokens, greedy answers, a folder to load.
+"""A mini backbone as pre-training sees it: where its weights start, its loss, its answers, and the folder it leaves.
 
-The prompt, the normalisation and the image size come from the folder's `coinkit.json`, so that what is trained here is
-what the backbone plug-in feeds later. Shape suffixes: B rows, L tokens, N labelled positions.
+The backbone plug-in itself encodes the samples, so what is trained here is what it feeds later: its template, its form
+of boxes, its pixels. Weights are fp32, computed under bf16 autocast. Shape suffix: N labelled positions.
 """
 
 from __future__ import annotations
@@ -10,134 +10,128 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import save_file
-from tokenizers import Tokenizer
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from coinkit.backbones.decoder import DecoderBackbone
+from coinkit.engine.generation import generate, plan_batches, requests_for
 from coinkit.errors import ConfigError
+from coinkit.registry import BACKBONES
+from coinkit.types import Sample
+from tools.mini_pretraining.short_rows import attention_for
+from tools.mini_pretraining.warm_start import warm_start
 
 SHIPPED = files('coinkit.backbones') / 'mini'
-ARCHITECTURES = {'llava': 'LlavaForConditionalGeneration'}
 MAX_NEW_TOKENS = 120
-WEIGHTS = 'model.safetensors'
-BESIDE = ('config.json', 'generation_config.json', 'tokenizer.json', 'tokenizer_config.json',
-          'preprocessor_config.json', 'coinkit.json')
+WEIGHTS, RECORD = 'model.safetensors', 'pretraining.json'
+CHUNK = {'cpu': 8, 'cuda': 512}  # rows per forward; few on a CPU: they fit its cache and are hardly padded
+LLAVA = 'llava'
+COMMON = ('config.json', 'generation_config.json', 'tokenizer_config.json', 'preprocessor_config.json', 'coinkit.json')
 
 
 @dataclass(frozen=True)
-class Prompt:
-    """How one sample becomes tokens."""
+class Architecture:
+    """The backbone's name, the file of its vocabulary, and a tied head that is stored once."""
 
-    tokenizer: Tokenizer
-    template: dict[str, Any]
+    backbone: str
+    vocabulary: str
+    tied_head: str | None
 
-    def human(self, text: str) -> list[int]:
-        prefix = self.template['bos'] + self.template['image'] * self.template['image_tokens']
-        return self.tokenizer.encode(prefix + self.template['human'].format(text=text)).ids
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """What a folder holds beside the weights."""
+        return (*COMMON, self.vocabulary)
 
-    def answer(self, text: str) -> list[int]:
-        return self.tokenizer.encode(self.template['gpt'].format(text=text)).ids
+
+ARCHITECTURES = {
+    'llava': Architecture('Llava', 'tokenizer.json', 'lm_head.weight'),
+    'qwen_vl': Architecture('QwenVL', 'qwen.tiktoken', None),
+    'minigpt_v2': Architecture('MiniGPTv2', 'tokenizer.json', 'llama_model.lm_head.weight')}
 
 
 class MiniModel:
-    """One mini model in fp32 with its prompt."""
+    """One mini backbone that trains, as a whole or without its tower."""
 
-    def __init__(self, model: nn.Module, folder: Path, *, origin: str, freeze_vision: bool, device: str):
-        self.model, self.folder, self.origin = model.to(device), folder, origin
-        self.device = torch.device(device)
-        self.prompt = Prompt(Tokenizer.from_file(str(folder / 'tokenizer.json')),
-                             json.loads((folder / 'coinkit.json').read_text('utf-8')))
-        self.model.set_attn_implementation('eager' if device == 'cpu' else 'sdpa')  # a third faster on short rows there
+    def __init__(self, backbone: DecoderBackbone, arch: str, folder: Path, *, origin: str, freeze_vision: bool):
+        self.backbone, self.model, self.folder, self.origin = backbone, backbone.model, folder, origin
+        self.architecture = ARCHITECTURES[arch]
+        self.device = backbone.device
+        backbone.dtype = torch.bfloat16  # autocast over the fp32 weights
         self.model.requires_grad_(True)
         if freeze_vision:
-            self.model.model.vision_tower.requires_grad_(False)
+            self.model.get_submodule(backbone.vision_tower).requires_grad_(False)
+            self.model.get_submodule(backbone.projector).requires_grad_(True)
 
     @classmethod
-    def start(cls, arch: str, init: str | None, *, seed: int, freeze_vision: bool, device: str) -> MiniModel:
-        """From scratch (the shipped configuration, random weights), or from a folder of weights."""
-        import transformers
+    def start(cls, arch: str, init: str | None, *, seed: int, freeze_vision: bool, device: str,
+              resuming: bool = False) -> MiniModel:
+        """From scratch (the shipped configuration, random weights), from mini-LLaVA, or from a folder of weights.
 
-        kind = getattr(transformers, ARCHITECTURES[arch])
+        `resuming`: a checkpoint follows, so mini-LLaVA's tower is mapped but not taught.
+        """
         shipped = Path(str(SHIPPED / arch))
-        if init is None:
-            torch.manual_seed(seed)
-            model = kind(transformers.AutoConfig.from_pretrained(shipped))
-            return cls(model.float(), shipped, origin='scratch', freeze_vision=freeze_vision, device=device)
-        folder = shipped if init == 'shipped' else Path(init)
-        missing = [name for name in (WEIGHTS, *BESIDE) if not (folder / name).is_file()]
+        if init is None or (init == LLAVA and arch != LLAVA):
+            backbone, origin = _build(arch, shipped, device, init_seed=seed), 'scratch'
+            if init == LLAVA:
+                origin = warm_start(backbone, arch, Path(str(SHIPPED / LLAVA)), teach=not resuming)
+            return cls(backbone, arch, shipped, origin=origin, freeze_vision=freeze_vision)
+        folder = shipped if init in ('shipped', LLAVA) else Path(init)
+        missing = [name for name in (WEIGHTS, *ARCHITECTURES[arch].beside) if not (folder / name).is_file()]
         if missing:
             raise ConfigError(f"--init {folder}: no {', '.join(missing)} there; give a folder written by this tool "
                               "or 'shipped'.")
-        digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
-        model = kind.from_pretrained(folder, dtype=torch.float32)
-        return cls(model, folder, origin=f'sha256:{digest[:16]}', freeze_vision=freeze_vision, device=device)
+        origin = f'sha256:{hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()[:16]}'
+        return cls(_build(arch, folder, device), arch, folder, origin=origin, freeze_vision=freeze_vision)
 
     def trainable(self) -> dict[str, nn.Parameter]:
         return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
 
-    def backward(self, pixels: np.ndarray, human: list[str], answers: list[str], *, chunk: int) -> Tensor:
-        """Gradients of the mean cross-entropy over the answers' tokens, by chunks of rows of similar length."""
-        prompts, replies = [self.prompt.human(t) for t in human], [self.prompt.answer(t) for t in answers]
-        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]) + len(replies[i]))
-        num_tokens, total = sum(map(len, replies)), torch.zeros((), device=self.device)
-        for first in range(0, len(order), chunk):
-            rows = order[first:first + chunk]
-            loss = self._loss_sum(pixels[rows], [prompts[i] for i in rows], [replies[i] for i in rows]) / num_tokens
+    def backward(self, samples: Sequence[Sample]) -> Tensor:
+        """Gradients of the mean cross-entropy over the supervised tokens, by chunks of rows of similar length."""
+        encoded = sorted((self.backbone.encode(sample, training=True) for sample in samples),
+                         key=lambda one: len(one.input_ids_L))
+        num_tokens = sum(int((one.labels_L[1:] >= 0).sum()) for one in encoded)
+        total, chunk = torch.zeros((), device=self.device), CHUNK[self.device.type]
+        for first in range(0, len(encoded), chunk):
+            batch = self.backbone.collate(encoded[first:first + chunk], padding_side='right')
+            with attention_for(self.device):
+                loss = self.backbone.forward(batch).token_loss_N.sum() / num_tokens
             loss.backward()
             total += loss.detach()
         return total
 
-    def _loss_sum(self, pixels: np.ndarray, prompts: list[list[int]], replies: list[list[int]]) -> Tensor:
-        """Summed cross-entropy of the replies; the head sees the labelled positions only."""
-        ids_BL, mask_BL = self._pad([p + r for p, r in zip(prompts, replies, strict=True)], left=False)
-        starts_B = torch.tensor([len(p) for p in prompts], device=self.device)
-        is_answer_BL = mask_BL.bool() & (torch.arange(ids_BL.shape[1], device=self.device) >= starts_B[:, None])
-        with torch.autocast(self.device.type, dtype=torch.bfloat16):
-            hidden_BLD = self.model.model(input_ids=ids_BL, attention_mask=mask_BL, pixel_values=self._pixels(pixels),
-                                          use_cache=False).last_hidden_state
-            logits_NV = self.model.lm_head(hidden_BLD[:, :-1][is_answer_BL[:, 1:]])
-        return F.cross_entropy(logits_NV.float(), ids_BL[:, 1:][is_answer_BL[:, 1:]], reduction='sum')
-
-    @torch.no_grad()
-    def answer(self, pixels: np.ndarray, human: list[str]) -> list[str]:
-        """Greedy answers, without their special tokens and outer white space."""
-        self.model.eval()
-        ids_BL, mask_BL = self._pad([self.prompt.human(text) for text in human], left=True)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16):
-            out_BL = self.model.generate(input_ids=ids_BL, attention_mask=mask_BL, pixel_values=self._pixels(pixels),
-                                         max_new_tokens=MAX_NEW_TOKENS, do_sample=False)
+    def answer(self, samples: Sequence[Sample]) -> list[str]:
+        """Greedy answers to samples without one."""
+        requests = requests_for(self.backbone, samples, max_new_tokens=MAX_NEW_TOKENS)
+        said: dict[int, str] = {}
+        generate(self.backbone, requests, plan=plan_batches([one.length for one in requests], token_budget=8192),
+                 on_batch=said.update, workers=1)
         self.model.train()
-        return [self.prompt.tokenizer.decode(row[ids_BL.shape[1]:].tolist()).strip() for row in out_BL]
-
-    def _pad(self, rows: list[list[int]], *, left: bool) -> tuple[Tensor, Tensor]:
-        length = max(map(len, rows))
-        ids, mask = np.zeros((2, len(rows), length), np.int64)  # id 0 is the pad token
-        for i, row in enumerate(rows):
-            place = slice(length - len(row), None) if left else slice(None, len(row))
-            ids[i, place], mask[i, place] = row, 1
-        return torch.from_numpy(ids).to(self.device), torch.from_numpy(mask).to(self.device)
-
-    def _pixels(self, pixels: np.ndarray) -> Tensor:
-        mean, std = (torch.tensor(self.prompt.template[key], device=self.device).view(1, 3, 1, 1)
-                     for key in ('image_mean', 'image_std'))
-        return (torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2).float() / 255 - mean) / std
+        return [said[index] for index in range(len(samples))]
 
     def save(self, out: Path, record: dict[str, Any]) -> None:
-        """The folder `from_pretrained` loads: bf16 weights (a tied head once), configuration, tokenizer, the record."""
+        """The folder the backbone loads: bf16 weights (a tied head once), configuration, tokenizer, the record."""
         out.mkdir(parents=True, exist_ok=True)
-        for name in BESIDE:
+        for name in self.architecture.beside:
             if self.folder.resolve() != out.resolve():
                 shutil.copyfile(self.folder / name, out / name)
         state = {name: value.detach().to('cpu', torch.bfloat16).contiguous()
-                 for name, value in self.model.state_dict().items() if name != 'lm_head.weight'}
+                 for name, value in self.model.state_dict().items() if name != self.architecture.tied_head}
         save_file(state, out / f'{WEIGHTS}.tmp', metadata={'format': 'pt'})
         os.replace(out / f'{WEIGHTS}.tmp', out / WEIGHTS)
-        (out / 'pretraining.json').write_text(json.dumps(record, indent=1) + '\n', 'utf-8')
+        (out / RECORD).write_text(json.dumps(record, indent=1) + '\n', 'utf-8')
+
+
+def _build(arch: str, folder: Path, device: str, **options: Any) -> DecoderBackbone:
+    # eager attention is a third faster on the short rows of a CPU
+    backbone = BACKBONES.build(dict(type=ARCHITECTURES[arch].backbone, checkpoint=str(folder), dtype='float32',
+                                    max_length=512, device=device, attn='eager' if device == 'cpu' else 'sdpa', **options))
+    backbone.model.train().requires_grad_(True)
+    return backbone

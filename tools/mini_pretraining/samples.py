@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
 from multiprocessing import get_context
 from random import Random
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from coinkit.datasets.mini.dataset import DrawnImage
 from coinkit.datasets.mini.sentences import KINDS, draw_sentence
+from coinkit.types import Sample, Turn
 
 if TYPE_CHECKING:
     from tools.mini_pretraining.model import MiniModel
@@ -24,20 +24,14 @@ if TYPE_CHECKING:
 EVALUATION_BATCH = 100
 
 
-@dataclass(frozen=True)
-class Texts:
-    """Pictures (samples, height, width, 3) uint8 with the human turn and the answer of each."""
-
-    pixels: np.ndarray
-    human: list[str]
-    answers: list[str]
+def draw(seeds: Sequence[str], mix: Mapping[str, float]) -> list[Sample]:
+    """One training sample per seed."""
+    return [_sample(seed, mix) for seed in seeds]
 
 
-def draw(seeds: list[str], mix: Mapping[str, float]) -> Texts:
-    """One sample per seed."""
-    drawn = [draw_sentence(Random(seed), mix) for seed in seeds]
-    pixels = np.stack([np.asarray(sample.image) for sample, _, _ in drawn])
-    return Texts(pixels, [human for _, human, _ in drawn], [answer for _, _, answer in drawn])
+def _sample(seed: str, mix: Mapping[str, float]) -> Sample:
+    drawn, human, answer = draw_sentence(Random(seed), mix)
+    return Sample(seed, 'pretraining', (DrawnImage(seed, drawn.image),), (Turn('human', human), Turn('gpt', answer)))
 
 
 class Stream:
@@ -58,12 +52,12 @@ class Stream:
     def seeds(self, step: int) -> list[str]:
         return [f'pretrain/{self.seed}/{step}/{row}' for row in range(self.batch_size)]
 
-    def steps(self, first: int, last: int) -> Iterator[Texts]:
+    def steps(self, first: int, last: int) -> Iterator[list[Sample]]:
         """Batches of steps first..last-1, in order, at most a few steps per worker ahead."""
         if self._pool is None:
             yield from (draw(self.seeds(step), self.mix) for step in range(first, last))
             return
-        ahead: deque[Future[Texts]] = deque()
+        ahead: deque[Future[list[Sample]]] = deque()
         for step in range(first, last):
             ahead.append(self._pool.submit(draw, self.seeds(step), self.mix))
             if len(ahead) > 3 * self.workers:
@@ -85,9 +79,9 @@ class HeldOut:
         right = 0
         for first in range(0, self.count, EVALUATION_BATCH):
             rows = range(first, min(first + EVALUATION_BATCH, self.count))
-            texts = draw([f'pretrain-held-out/{kind}/{row}' for row in rows], {kind: 1.0})
-            said = model.answer(texts.pixels, texts.human)
-            right += sum(is_right(a, b) for a, b in zip(said, texts.answers, strict=True))
+            samples = draw([f'pretrain-held-out/{kind}/{row}' for row in rows], {kind: 1.0})
+            said = model.answer([replace(sample, turns=sample.turns[:1]) for sample in samples])
+            right += sum(is_right(text, sample.turns[1].text) for text, sample in zip(said, samples, strict=True))
         return 100 * right / self.count
 
 

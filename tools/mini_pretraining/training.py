@@ -10,6 +10,7 @@ import json
 import math
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from coinkit.errors import RunError
+from coinkit.types import Sample
 from tools.mini_pretraining.model import MiniModel
-from tools.mini_pretraining.samples import Texts
 
 CHECKPOINT = 'checkpoint.safetensors'
 GRADIENT_NORM = 1.0
-CHUNK = {'cpu': 16, 'cuda': 512}  # rows per forward
 
 
 class Trainer:
@@ -42,11 +42,11 @@ class Trainer:
         warm = min(1.0, (self.step + 1) / max(1, self.recipe['warmup']))
         return self.recipe['lr'] * warm * 0.5 * (1 + math.cos(math.pi * self.step / self.recipe['steps']))
 
-    def train_step(self, batch: Texts) -> float:
+    def train_step(self, batch: Sequence[Sample]) -> float:
         self._started = self._started or time.monotonic()
         for group in self.optimizer.param_groups:
             group['lr'] = self.rate()
-        loss = self.model.backward(batch.pixels, batch.human, batch.answers, chunk=CHUNK[self.model.device.type])
+        loss = self.model.backward(batch)
         torch.nn.utils.clip_grad_norm_(self.model.trainable().values(), GRADIENT_NORM)
         self.optimizer.step()
         self.optimizer.zero_grad()
