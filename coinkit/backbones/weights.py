@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 import struct
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -196,7 +197,17 @@ def load_pretrained(cls: type[nn.Module], config: Any, tensors: LazyTensors, *, 
             transformers_logging.enable_progress_bar()
     if problems := tensor_problems(folder, info['missing_keys'], info['unexpected_keys'], info['mismatched_keys']):
         raise ConfigError(problems)
+    if quantization:
+        _tame_bitsandbytes(model)
     return model
+
+
+def _tame_bitsandbytes(model: nn.Module) -> None:
+    """Switch off what would harm a run: packing that passes no gradient on, and a warning per layer and step."""
+    logging.getLogger('bitsandbytes.autograd._functions').setLevel(logging.ERROR)  # 8 bit casts its inputs: known
+    for module in model.modules():
+        if hasattr(module, 'support_avx512bf16_for_cpu'):
+            module.support_avx512bf16_for_cpu = False  # repacks the weights at the first evaluation, for good
 
 
 def _num_bytes(tensor: Any) -> int:
@@ -241,7 +252,15 @@ def random_model(cls: type[nn.Module], config: Any, *, dtype: torch.dtype, attn:
     return model.to(device).eval()
 
 
-def shapes_only(cls: type[nn.Module], config: Any, *, dtype: torch.dtype) -> Any:
-    """The model on the meta device, without reading a weight: for plans."""
+def shapes_only(cls: type[nn.Module], config: Any, *, dtype: torch.dtype, quantization: str | None = None,
+                keep: Sequence[str] = ()) -> Any:
+    """The model on the meta device, without reading a weight: for plans. Quantised weights have their size in bytes."""
     with torch.device('meta'):
-        return cls(config).to(dtype)
+        model = cls(config).to(dtype)
+    for name, module in model.named_modules() if quantization else ():
+        if isinstance(module, nn.Linear) and not any(f'{name}.'.startswith(f'{one}.') for one in keep):
+            count = module.weight.numel()
+            # 4 bit: half a byte each, and one float32 scale per 64
+            num_bytes = count if quantization == '8bit' else count // 2 + count // 16
+            module.weight = nn.Parameter(torch.empty(num_bytes, dtype=torch.int8, device='meta'), requires_grad=False)
+    return model

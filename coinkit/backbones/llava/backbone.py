@@ -81,15 +81,16 @@ class Llava(DecoderBackbone):
         if rows := published_rows(config, self.codec):
             trim_config(config, rows, placeholder=self.codec.unk_id)
             self.codec = trim_codec(self.codec, rows)
+        quantized = dict(quantization=quantization, keep=(self.vision_tower, self.projector, 'lm_head'))
         chosen = dict(dtype=self.dtype, attn=choose_attention(attn, device, self.dtype), device=device)
         if device.type == 'meta':
-            model = shapes_only(Model, config, dtype=self.dtype)
+            model = shapes_only(Model, config, dtype=self.dtype, **quantized)
         elif init_seed is not None:
             model = random_model(Model, config, seed=init_seed, **chosen)
         else:
             model = load_pretrained(
                 Model, config, self.source.tensors(key_mapping=key_mapping, rows=rows), folder=self.source.folder,
-                quantization=quantization, keep=(self.vision_tower, self.projector, 'lm_head'), **chosen)
+                **quantized, **chosen)
         return model.eval().requires_grad_(False)
 
     def _encoder(self, name: str | None, mask_correction: bool, aspect_ratio: str) -> SampleEncoder:
