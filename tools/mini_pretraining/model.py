@@ -25,7 +25,6 @@ from coinkit.engine.generation import generate, plan_batches, requests_for
 from coinkit.errors import ConfigError
 from coinkit.registry import BACKBONES
 from coinkit.types import Sample
-from tools.mini_pretraining.short_rows import attention_for
 from tools.mini_pretraining.warm_start import warm_start
 
 SHIPPED = files('coinkit.backbones') / 'mini'
@@ -101,8 +100,7 @@ class MiniModel:
         total, chunk = torch.zeros((), device=self.device), CHUNK[self.device.type]
         for first in range(0, len(encoded), chunk):
             batch = self.backbone.collate(encoded[first:first + chunk], padding_side='right')
-            with attention_for(self.device):
-                loss = self.backbone.forward(batch).token_loss_N.sum() / num_tokens
+            loss = self.backbone.forward(batch).token_loss_N.sum() / num_tokens
             loss.backward()
             total += loss.detach()
         return total
