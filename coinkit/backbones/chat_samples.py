@@ -14,15 +14,16 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
-from coinkit.backbones.chat import ChatTemplate
+from coinkit.backbones.chat import TRIAL, WHERE, ChatTemplate
 from coinkit.backbones.processors import Processor, Written
 from coinkit.backbones.samples import collate
 from coinkit.backbones.turns import checked_turns, with_image_tags
 from coinkit.data.batch import IGNORE, Batch, Encoded
 from coinkit.data.images import image_size
-from coinkit.errors import BadImage, DataError
+from coinkit.errors import BadImage, ConfigError, DataError, Problem
 from coinkit.types import Query, Sample, Turn
 
 SEQUENCES = ('mm_token_type_ids', 'token_type_ids', 'position_ids')
@@ -45,13 +46,13 @@ class ChatEncoder:
 
     def encode(self, sample: Sample | Query, *, training: bool) -> Encoded:
         turns = self._turns(sample, training=training)
+        self._check_number(sample, turns)
         text, answers = self.template.conversation(sample.id, turns) if training else (
             self.template.prompt(sample.id, turns), [])
         pictures = [image.load() for image in sample.images]
         self.processor.check_sizes([picture.size for picture in pictures])
         written = self.processor(sample.id, text, pictures)
         if self.reads_instruction:
-            self._check_one_question(sample, turns)
             written.tensors.update(self.processor.instruction(text[:answers[0][0]] if answers else text))
         return self._encoded(sample, written, self._labels(written, answers), training=training)
 
@@ -63,13 +64,30 @@ class ChatEncoder:
         except BadImage:
             return length  # whoever encodes it decides what happens to a record without its picture
 
+    def check(self) -> None:
+        """Raise ConfigError unless the answers of a trial conversation are found again among its tokens."""
+        turns = TRIAL[:2] if self.reads_instruction else TRIAL
+        try:
+            text, answers = self.template.conversation('of a trial', turns)
+            self.template.prompt('of a trial', turns[:1])
+            written = self.processor('of a trial', text, [Image.new('RGB', (64, 64))])
+        except DataError as error:
+            raise ConfigError(Problem(WHERE, str(error))) from error
+        for turn, (start, end) in zip(turns[1::2], answers, strict=True):
+            found = self.processor.tokenizer.decode([written.ids[place] for place in written.tokens_in(start, end)])
+            if not found.strip().startswith(turn.text):
+                raise ConfigError(Problem(WHERE, f"the chat template {self.template.source} and the processor "
+                                          f"({type(self.processor.inner).__name__}) do not agree: where the answer "
+                                          f'{turn.text!r} should be, the tokens say {found!r}.'))
+
     def _turns(self, sample: Sample | Query, *, training: bool) -> list[Turn]:
         turns = checked_turns(sample.id, sample.turns, training=training)
         return with_image_tags(sample.id, turns, len(sample.images))
 
-    def _check_one_question(self, sample: Sample | Query, turns: Sequence[Turn]) -> None:
+    def _check_number(self, sample: Sample | Query, turns: Sequence[Turn]) -> None:
+        """Models that put their pictures in front read exactly one; a Q-Former that reads the question, one question."""
         asked = sum(turn.role == 'human' for turn in turns)
-        if len(sample.images) != 1 or asked != 1:
+        if (len(sample.images) != 1 and not self.processor.expands) or (asked != 1 and self.reads_instruction):
             raise DataError(f'record {sample.id}: {len(sample.images)} pictures and {asked} questions; this model reads one '
                             'picture with one question. Split the record.')
 

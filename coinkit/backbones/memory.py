@@ -22,7 +22,8 @@ class DecoderSizes:
         """From a transformers text config with the usual names."""
         head = getattr(config, 'head_dim', None) or config.hidden_size // config.num_attention_heads
         kv_heads = getattr(config, 'num_key_value_heads', None) or config.num_attention_heads
-        return cls(config.num_hidden_layers, config.hidden_size, config.intermediate_size, kv_heads * head)
+        inner = getattr(config, 'intermediate_size', None) or config.ffn_dim  # OPT's name
+        return cls(config.num_hidden_layers, config.hidden_size, inner, kv_heads * head)
 
     def kv_values_per_token(self) -> int:
         """Keys and values of one token over all layers."""

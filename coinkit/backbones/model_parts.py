@@ -31,8 +31,11 @@ class Parts:
 def find_parts(model: Any) -> Parts:
     """The parts of a transformers model with a causal language model inside."""
     names = {module: name for name, module in model.named_modules()}
-    return Parts(names[model.get_decoder()], _shallowest(model, TOWERS), _shallowest(model, PROJECTORS),
-                 names[model.get_output_embeddings()])
+    head, decoder = model.get_output_embeddings(), model.get_decoder()
+    while head in set(decoder.modules()) and decoder.get_decoder() is not decoder:
+        decoder = decoder.get_decoder()  # some give the language model with its head
+    return Parts(names[decoder], _shallowest(model, TOWERS), _shallowest(model, PROJECTORS),
+                 names[head])
 
 
 def _shallowest(model: nn.Module, wanted: tuple[str, ...]) -> str:

@@ -60,11 +60,14 @@ class Processor:
             found = dict(self.inner(
                 text=[text], images=[list(pictures)] if pictures else None, return_offsets_mapping=True,
                 add_special_tokens=self._adds_special(text), images_kwargs={'return_tensors': 'pt'}, **options))
-        except (ValueError, IndexError, StopIteration) as error:
+        except (ValueError, TypeError, IndexError, StopIteration) as error:
             raise DataError(f'record {sample_id}: the processor cannot write it: {error}') from error
         ids, spans = found.pop('input_ids')[0], [tuple(span) for span in found.pop('offset_mapping')[0]]
         replaced = (found.pop('text_replacement_offsets', None) or [[]])[0]
         found.pop('attention_mask')
+        if pictures and not self.expands:
+            front = len(ids) - len(self.text_ids(text))
+            spans[:front] = [(0, 0)] * front  # they stand for no characters of the text
         expanded = [(one['span'][1], one['new_span'][1] - one['span'][1]) for one in replaced]
         return Written(ids, spans, expanded, {name: torch.as_tensor(value) for name, value in found.items()})
 
@@ -130,7 +133,7 @@ def load_processor(folder: Path, config: Any, *, kind: type[Processor] = Process
     from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
     from transformers.processing_utils import ProcessorMixin
 
-    cls = PROCESSOR_MAPPING.get(type(config), None)
+    cls = _named_class(folder) or PROCESSOR_MAPPING.get(type(config), None)
     if cls is None:
         raise ConfigError(Problem(WHERE, f"'{folder}': transformers has no processor for '{config.model_type}'."))
     try:
@@ -141,6 +144,15 @@ def load_processor(folder: Path, config: Any, *, kind: type[Processor] = Process
     for name in ('tokenizer', 'qformer_tokenizer'):
         _check_tokenizer(folder, getattr(inner, name, None))
     return kind(inner, cls.replace_image_token is not ProcessorMixin.replace_image_token)
+
+
+def _named_class(folder: Path) -> Any:
+    """The class that the folder's own files name."""
+    import transformers
+
+    files = ('processor_config.json', 'preprocessor_config.json', 'tokenizer_config.json')
+    names = [read_json(folder / name).get('processor_class') for name in files]
+    return next((found for name in names if name and (found := getattr(transformers, name, None)) is not None), None)
 
 
 def without_video(cls: type) -> type:

@@ -72,6 +72,7 @@ class TransformersBackbone(Backbone):
         self.processor = load_processor(self.folder, config, kind=self.processor_kind)
         self.eos_ids = stop_ids(self.folder, self.processor.tokenizer)
         self.samples = self._encoder(template)
+        self.samples.check()
 
     def _build(self, config: Any, attn: str, device: torch.device, init_seed: int | None, quantization: str | None,
                key_mapping: Mapping[str, str] | None) -> Any:
@@ -109,7 +110,6 @@ class TransformersBackbone(Backbone):
         inner = self.processor.inner
         chat = choose_template(template, getattr(inner, 'chat_template', None) or tokenizer.chat_template,
                                folder=str(self.folder), tokens=tokenizer.special_tokens_map)
-        chat.check()
         image_id = getattr(config, 'image_token_id', None)
         return ChatEncoder(
             self.processor, chat, image_id if image_id is not None else config.image_token_index, self.eos_ids,

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from coinkit.backbones.hf_vision_language import HFVisionLanguage
-from coinkit.backbones.processors import without_video
+from coinkit.backbones.processors import Processor, without_video
 from coinkit.errors import ConfigError, DataError
-from tests.backbones.tiny_transformers import MIXED, Plain, batch_of, load, official, prefix_states, sample
+from tests.backbones.tiny_transformers import CHAT, MIXED, Plain, batch_of, load, official, prefix_states, sample
 
 
 @pytest.fixture
@@ -117,6 +118,28 @@ def test_a_template_of_ones_own(folder_of, copy_of):
         "{{ '!' if m['role'] == 'user' else eos_token }}{% endfor %}{% endfor %}"))
     encoded = loud.encode(sample('what is it?', 'red'), training=True)
     assert loud.processor.tokenizer.decode(encoded.input_ids_L).endswith('what is it?!red<|im_end|>')
+
+
+@pytest.mark.parametrize(('template', 'words'), [
+    ("{{ raise_exception('no pictures') }}", 'cannot write it: no pictures'),
+    (CHAT.replace('PICTURE', '<IMG_CONTEXT>').replace('<|im_end|>', '{{ loop.length }}<|im_end|>'), 'conversation diff'),
+    (CHAT.replace('PICTURE', ''), 'the processor cannot write it'),
+])
+def test_templates_are_tried_before_the_run(folder_of, template, words):
+    with pytest.raises(ConfigError, match=rf'backbone\.template: .*{words}'):
+        HFVisionLanguage(str(folder_of('internvl')), device='cpu', template=template)
+
+
+def test_a_processor_that_rewrites_the_text_is_refused(backbone_of):
+    """As PaliGemma's, which puts the end of the picture and a line break of its own into the prompt."""
+    encoder = backbone_of('idefics3').samples
+
+    class Rewriting(Processor):
+        def __call__(self, sample_id, text, pictures):
+            return super().__call__(sample_id, 'so: ' + text, pictures)
+
+    with pytest.raises(ConfigError, match=r"do not agree: where the answer 'a ring' should be, the tokens say"):
+        replace(encoder, processor=Rewriting(encoder.processor.inner, True)).check()
 
 
 def test_the_qformer_reads_the_question_and_never_the_answer(backbone_of):
