@@ -14,10 +14,12 @@ def coinkit_register(registries: Any) -> None:
          Qwen2VL='qwen2_vl', Qwen25VL='qwen2_vl', Qwen3VL='qwen2_vl', HFVisionLanguage='hf_vision_language')
     _add(registries.METHODS, 'coinkit.methods', ZeroShot='zero_shot', FineTune='fine_tune', Joint='joint',
          SingleTask='single_task', MoELoRA='moelora', MRLoRA='mr_lora.method', Replay='replay',
-         LwF='lwf', MAS='mas', OLoRA='olora')
+         LwF='lwf', MAS='mas', OLoRA='olora', DynamicEMA='dynamic_ema', InstructionGroups='instruction_groups',
+         CIA='cia')
     _add(registries.DATASETS, 'coinkit.datasets', InstructionJson='instructions', Mini='mini.dataset')
     _add(registries.STRATEGIES, 'coinkit.engine.strategies', OneDevice='one_device', DDP='ddp', DeepSpeed='deep_speed')
     _add_metrics(registries.METRICS)
+    _add(registries.JUDGES, 'coinkit.judges', OpenAICompatible='openai_compatible', LocalTransformers='local_transformers')
 
 
 def _add(registry: Any, package: str, **modules: str) -> None:
@@ -35,3 +37,4 @@ def _add_metrics(metrics: Any) -> None:
     metrics.add('grounding_coin', 'coinkit.metrics.grounding:GroundingCoin', aliases=('grounding_coin_upstream',))
     metrics.add('grounding_minigpt', 'coinkit.metrics.grounding:GroundingMiniGPT',
                 aliases=('grounding_minigpt_upstream',))
+    metrics.add('judge_parse_coin', 'coinkit.judges.parse:JudgeParse')

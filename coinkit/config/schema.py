@@ -110,6 +110,7 @@ class Benchmark:
     name: str
     tasks: tuple[TaskSection, ...]
     orders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # name -> task names
+    templates: tuple[str, ...] = ()  # patterns that find the instruction in a question; else it is the last line
 
 
 @dataclass(frozen=True, kw_only=True)

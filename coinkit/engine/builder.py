@@ -66,6 +66,11 @@ def needs_task_id(state: RunState) -> list[str]:
     return [name for name, plugin in state.hooks.plugins.items() if getattr(plugin, 'needs_task_id', False)]
 
 
+def uses_test_sets(state: RunState) -> list[str]:
+    """Methods that look at a test set as a whole before its first answer: the report flags them."""
+    return [name for name, plugin in state.hooks.plugins.items() if getattr(plugin, 'uses_test_sets', False)]
+
+
 def evaluates(state: RunState) -> str:
     """'none' or 'last' when a method says so, else 'policy': what the config asks for."""
     wanted = [getattr(plugin, 'evaluates', 'policy') for plugin in state.hooks.plugins.values()]

@@ -83,12 +83,14 @@ def test(config: RunConfig, folder: Path, *, stage: str | None = None, tasks: li
 
 def write_report(runner: Runner) -> None:
     """forgetting.json, figures and report.html; plug-ins may add sections."""
-    from coinkit.engine.builder import needs_task_id
+    from coinkit.engine.builder import needs_task_id, uses_test_sets
     from coinkit.report.writer import write_report as write
 
     sections = [section for found in runner.state.hooks.call('coinkit_report_sections', run=runner.run).values()
                 for section in found]
     flags = [f'{name} is told the task of every test sample.' for name in needs_task_id(runner.state)]
+    flags += [f'{name} routes every test set as a whole: it uses test-set boundaries.'
+              for name in uses_test_sets(runner.state)]
     write(runner.run.path, sections=sections, flags=flags)
 
 

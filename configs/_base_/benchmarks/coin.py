@@ -49,6 +49,9 @@ benchmark = dict(
         _task('OCR-VQA', 'OCRVQA', 'test', 'ocrvqa_coin', 128, 'ocrvqa',
               {'OCR-VQA/images': _readme}, 'title, author and genre of book covers'),
     ],
+    templates=[  # for methods that group instructions; else the last line is the instruction
+        r'\A(What is the object in the image\?)',  # ImageNet's question is its instruction
+        r'([^:\n]+):[^\n]*\Z'],  # Grounding: "...the region this sentence describes: left bowl"
     orders=dict(
         reverse=['OCR-VQA', 'VQAv2', 'Grounding', 'VizWiz', 'GQA', 'ImageNet', 'TextVQA', 'ScienceQA'],
         alphabet=['GQA', 'Grounding', 'ImageNet', 'OCR-VQA', 'ScienceQA', 'TextVQA', 'VizWiz', 'VQAv2']))

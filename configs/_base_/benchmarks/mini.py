@@ -25,6 +25,7 @@ benchmark = dict(
         _task('VQAv2', 'vqav2', 'vqa_exact_upper', 'how many'),
         _task('OCR-VQA', 'ocrvqa', 'ocrvqa_coin', 'title of a book'),
     ],
+    templates=[r'\A(provide the bounding box) of the'],  # for methods that group instructions: without the object
     orders=dict(
         reverse=['OCR-VQA', 'VQAv2', 'Grounding', 'VizWiz', 'GQA', 'ImageNet', 'TextVQA', 'ScienceQA'],
         alphabet=['GQA', 'Grounding', 'ImageNet', 'OCR-VQA', 'ScienceQA', 'TextVQA', 'VizWiz', 'VQAv2']))
