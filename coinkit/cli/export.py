@@ -109,6 +109,8 @@ def _write_merged(backbone: Backbone, bank: AdapterBank | None, trained: list[st
 
 
 def _base_of(backbone: Backbone) -> str:
-    """The checkpoint as the config names it; for the embedded weights ('mini') their folder."""
+    """The checkpoint as the config names it; for the embedded weights ('mini') their folder; '' for separate parts."""
+    if (named := getattr(backbone, 'base_model', None)) is not None:
+        return named
     checkpoint, folder = getattr(backbone, 'checkpoint', ''), getattr(backbone, 'folder', None)
     return str(folder) if checkpoint == 'mini' and folder is not None else str(checkpoint)

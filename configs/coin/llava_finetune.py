@@ -1,3 +1,4 @@
 # Sequential LoRA on LLaVA-1.5 7B: the lower bound of CoIN's tables.
-_base_ = ['../_base_/backbones/llava_1_5_7b.py', '../_base_/benchmarks/coin.py', '../_base_/schedules/coin_llava.py']
+_base_ = ['../_base_/backbones/llava_1_5_7b_pretrain.py', '../_base_/benchmarks/coin.py',
+          '../_base_/schedules/coin_llava.py']
 methods = [dict(type='FineTune', rank=128, alpha=256, dropout=0.05)]

@@ -94,7 +94,7 @@ class Llava(DecoderBackbone):
         return model.eval().requires_grad_(False)
 
     def _encoder(self, name: str | None, mask_correction: bool, aspect_ratio: str) -> SampleEncoder:
-        card = read_json(self.source.folder / 'coinkit.json')
+        card = read_json(self.folder / 'coinkit.json')
         self.template_name = name or card.get('template', 'vicuna_v1')
         side = self.model.config.vision_config.image_size
         return SampleEncoder(
@@ -115,6 +115,17 @@ class Llava(DecoderBackbone):
     def embed_tokens(self) -> nn.Module:
         return self.decoder.embed_tokens
 
+    @property
+    def folder(self) -> Path:
+        return self.source.folder
+
+    @property
+    def base_model(self) -> str:
+        """The folder that transformers loads as this model without adapters; '' where the parts are not one yet."""
+        if self.source.kind != 'llava':
+            return ''
+        return str(self.folder) if self.checkpoint == 'mini' else self.checkpoint
+
     def features(self, pixels_P: Tensor) -> Tensor:
         return self.model.picture_features(pixels_P)
 
@@ -124,7 +135,7 @@ class Llava(DecoderBackbone):
         self.model.save_pretrained(str(folder), save_original_format=False)
         self.codec.save(folder)
         pixels = self.samples.read_pixels
-        card = {**read_json(self.source.folder / 'coinkit.json'), 'template': self.template_name,
+        card = {**read_json(self.folder / 'coinkit.json'), 'template': self.template_name,
                 'image_mean': pixels.mean, 'image_std': pixels.std}
         (folder / 'coinkit.json').write_text(json.dumps(card, indent=1) + '\n', encoding='utf-8')
 

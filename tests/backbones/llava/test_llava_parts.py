@@ -239,3 +239,26 @@ def test_every_tensor_of_the_full_size(original):
     assert shapes == {name: entry['shape'] for name, entry in full.items()}
     assert {model_name(entry['official']): entry['shape'] for entry in full.values()} == shapes
     assert len(full) == 686
+
+
+def test_which_folder_other_software_loads(tiny_llava_folder, parts, original_folder):
+    def named(**config):
+        return Llava(**config, device='meta').base_model
+
+    assert named(checkpoint=str(tiny_llava_folder)) == str(tiny_llava_folder)
+    assert named(checkpoint='mini').endswith('mini/llava')
+    assert named(**parts) == named(checkpoint=str(original_folder)) == ''  # no folder yet: export the merged model
+
+
+@pytest.mark.parametrize('name, arguments', [
+    ('llava_1_5_7b', {'vision_tower'}), ('llava_1_5_13b', {'vision_tower'}),
+    ('llava_1_5_7b_pretrain', {'vision_tower', 'projector'}), ('llava_1_5_13b_pretrain', {'vision_tower', 'projector'})])
+def test_shipped_configs(name, arguments):
+    file = Path(__file__).parents[3] / 'configs' / '_base_' / 'backbones' / f'{name}.py'
+    backbone = {}
+    exec(file.read_text(), backbone)
+    block = dict(backbone['backbone'])
+    mini = block | block.pop('mini')
+    assert {key for key in ('vision_tower', 'projector') if key in block} == arguments
+    assert said(**{key: value for key, value in mini.items() if key not in ('type', 'mini')}) == ''
+    assert 'folder \'checkpoints/' in said(**{key: value for key, value in block.items() if key != 'type'})
