@@ -15,6 +15,7 @@ from pathlib import Path
 from coinkit.errors import DataError
 from coinkit.report.continual import measure
 from coinkit.report.matrix_io import FILE, read_matrix
+from coinkit.report.routing import Routing, read_routing, summed
 from coinkit.types import ScoreMatrix
 
 
@@ -41,6 +42,7 @@ class Run:
     std: tuple[tuple[float | None, ...], ...] | None = None  # of the matrix' cells, over seeds
     members: tuple[Run, ...] = ()
     path: Path | None = None
+    routing: Routing | None = None  # where a routing method sent the test samples; summed over seeds
 
     @property
     def directory(self) -> Path | None:
@@ -56,7 +58,8 @@ def run_of_matrix(name: str, matrix: ScoreMatrix, *, path: Path | None = None) -
                 for j, task in enumerate(matrix.tasks)}
     missing = tuple(f'after stage {i} ({matrix.tasks[i - 1]}): {matrix.tasks[j - 1]}' for i, j in found.missing)
     return Run(name, matrix.tasks, matrix, {key: Stat(value) for key, value in found.values.items()}, per_task,
-               tuple(map(Stat, found.curve)), missing, path=path)
+               tuple(map(Stat, found.curve)), missing, path=path,
+               routing=read_routing(path, matrix.tasks) if path is not None and path.is_dir() else None)
 
 
 def find_run(path: Path, *, name: str | None = None) -> Run:
@@ -90,7 +93,8 @@ def aggregate(name: str, members: Sequence[Run], *, path: Path | None = None) ->
         {task: {key: _stat(member.per_task[task][key] for member in members) for key in columns}
          for task in first.tasks},
         tuple(_stat(stats) for stats in zip(*(member.curve for member in members), strict=True)),
-        tuple(f'{member.name}: {gap}' for member in members for gap in member.missing), std, tuple(members), path)
+        tuple(f'{member.name}: {gap}' for member in members for gap in member.missing), std, tuple(members), path,
+        summed([member.routing for member in members]) if same_order else None)
 
 
 def unique_names(runs: Sequence[Run]) -> tuple[Run, ...]:

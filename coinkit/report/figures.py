@@ -41,6 +41,7 @@ def draw(analysis: Analysis) -> list[Drawing]:
 def _drawings(analysis: Analysis) -> Iterator[Drawing]:
     from coinkit.report.curves import average_curves, comparison, task_curves
     from coinkit.report.heatmap import heat_map
+    from coinkit.report.route_map import route_map
     runs, several = analysis.runs, len(analysis.runs) > 1
     if several:
         yield Drawing('comparison', 'Runs compared', comparison(runs, analysis.headline))
@@ -53,3 +54,10 @@ def _drawings(analysis: Analysis) -> Iterator[Drawing]:
     if any(run.matrix is not None for run in runs):
         yield Drawing('forgetting', 'Each task over the stages', task_curves(runs))
     yield Drawing('average', 'Average over the tasks seen so far', average_curves(runs))
+    for run in runs:
+        if run.routing is not None and (last := run.routing.stages[-1]).counts:
+            yield Drawing(f'routing-{file_name(run.name)}' if several else 'routing',
+                          f'Which stage answered: {run.name}' if several else 'Which stage answered',
+                          route_map(run.routing, last, title=f'after {last.name}'),
+                          'Rows: the task that is tested. Columns: the stage whose expert answered, percent. Outlined: the '
+                          "task's own.")

@@ -61,23 +61,23 @@ def _cell(axes: Axes, x: float, y: float, value: float | None, *, required: bool
         if required:
             axes.add_patch(Rectangle((x, y), 1, 1, facecolor='none', edgecolor=MUTED, hatch='////', linewidth=0))
         return
-    fill = _color(value)
+    fill = cell_color(value)
     axes.add_patch(Rectangle((x + 0.02, y + 0.02), 0.96, 0.96, facecolor=fill, linewidth=0))
     if diagonal:
-        axes.add_patch(Rectangle((x + 0.05, y + 0.05), 0.9, 0.9, facecolor='none', edgecolor=_contrast(fill), lw=1.1))
-    axes.text(x + 0.5, y + (0.5 if std is None else 0.36), f'{value:.1f}', color=_contrast(fill), fontsize=8.5,
+        axes.add_patch(Rectangle((x + 0.05, y + 0.05), 0.9, 0.9, facecolor='none', edgecolor=contrast(fill), lw=1.1))
+    axes.text(x + 0.5, y + (0.5 if std is None else 0.36), f'{value:.1f}', color=contrast(fill), fontsize=8.5,
               **_ON_CELL)
     if std is not None:
-        axes.text(x + 0.5, y + 0.7, f'±{std:.1f}', color=_contrast(fill), fontsize=6.5, **_ON_CELL)
+        axes.text(x + 0.5, y + 0.7, f'±{std:.1f}', color=contrast(fill), fontsize=6.5, **_ON_CELL)
 
 
-def _color(value: float) -> tuple[float, float, float, float]:
+def cell_color(value: float) -> tuple[float, float, float, float]:
     """0 pale yellow, 100 dark blue: lightness falls evenly, readable in grey and with any colour vision."""
     from matplotlib import colormaps
     return colormaps['YlGnBu'](0.03 + 0.9 * value / 100)
 
 
-def _contrast(fill: tuple[float, float, float, float]) -> str:
+def contrast(fill: tuple[float, float, float, float]) -> str:
     # 0.179: where black and white have the same contrast, 4.58
     luminance = 0.2126 * fill[0] ** 2.2 + 0.7152 * fill[1] ** 2.2 + 0.0722 * fill[2] ** 2.2
     return _CELL_DARK if luminance > 0.179 else _CELL_LIGHT

@@ -37,11 +37,14 @@ class Table:
 
 def tables_of(analysis: Analysis, *, explained: bool = True) -> list[Table]:
     """All tables: the matrix of each run, the metrics, and the tasks; `explained` with formulas, for people to read."""
+    from coinkit.report.judge_tables import judge_tables  # which is made of this module's tables
     runs = analysis.runs
     matrices = [matrix_table(run) for run in runs if run.matrix is not None]
     one = explained and len(runs) == 1
     metrics = single_metrics_table(runs[0]) if one else metrics_table(runs, aliases=not explained)
-    return [*matrices, metrics, *(task_table(run) for run in runs)]
+    routes = [routing_table(run) for run in runs if run.routing is not None]
+    judged = [table for run in runs for table in judge_tables(run)]
+    return [*matrices, metrics, *(task_table(run) for run in runs), *routes, *judged]
 
 
 def matrix_table(run: Run) -> Table:
@@ -82,6 +85,18 @@ def task_table(run: Run) -> Table:
     rows = tuple((task, tuple(columns[key] for key in present)) for task, columns in run.per_task.items())
     return Table(f'tasks-{file_name(run.name)}', f'{run.name}: per task', 'task',
                  tuple(_TASK_COLUMNS[key] for key in present), rows)
+
+
+def routing_table(run: Run) -> Table:
+    """Per stage: percent of each task's samples that its own stage answered; unparsed where the method counts it."""
+    routing, rows = run.routing, []
+    for stage in routing.stages:
+        shares = [Stat(routing.right(stage, task)) for task in routing.tasks]
+        count = routing.unparsed(stage)
+        label = f'{stage.stage} {run.tasks[stage.stage - 1]}' if stage.stage else '0 zero-shot'
+        rows.append((label, (*shares, Stat(routing.accuracy(stage)), '–' if count is None else str(count))))
+    return Table(f'routing-{file_name(run.name)}', f'{run.name}: routed to the stage of the task itself, percent', 'after',
+                 (*routing.tasks, 'all', 'unparsed'), tuple(rows))
 
 
 def print_tables(tables: Sequence[Table], console: Console) -> None:

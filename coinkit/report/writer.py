@@ -1,4 +1,4 @@
-"""Writing an analysis to disk: forgetting.json, report.html and figures/*.{png,svg}, each file whole or not at all.
+"""Writing an analysis to disk: forgetting.json, routing.json, report.html, figures/*; each file whole or not at all.
 
 `write_report` is what the runner calls at the end of a run; `write_files` puts the tables beside them for `--out`.
 """
@@ -16,6 +16,7 @@ from coinkit.report.figures import draw
 from coinkit.report.html import render
 from coinkit.report.matrix_io import to_csv as matrix_to_csv
 from coinkit.report.matrix_io import write_matrix
+from coinkit.report.routing import FILE as ROUTING
 from coinkit.report.tables import file_name, tables_of, to_csv, to_latex
 
 FORGETTING, REPORT, FIGURES = 'forgetting.json', 'report.html', 'figures'
@@ -44,6 +45,8 @@ def write_files(analysis: Analysis, out: Path, *, run_dir: Path | None = None, e
     files: dict[str, str | bytes] = {FORGETTING: _forgetting(analysis, extras)}
     files[REPORT] = render(analysis, sections=[tuple(pair) for pair in extras['sections']], flags=extras['flags'],
                            drawings=drawings, run_dir=run_dir)
+    if len(analysis.runs) == 1 and analysis.runs[0].routing is not None:
+        files[ROUTING] = json.dumps(analysis.runs[0].routing.to_json(), indent=1, ensure_ascii=False, allow_nan=False) + '\n'
     for drawing in drawings:
         files |= {f'{FIGURES}/{name}': content for name, content in drawing.files().items()}
     if tables:

@@ -11,7 +11,7 @@ from coinkit.report.analysis import Analysis
 from coinkit.report.canvas import inline_svg, png_bytes, shorten, svg_bytes
 from coinkit.report.curves import comparison
 from coinkit.report.figures import draw
-from coinkit.report.heatmap import _color, _contrast, heat_map
+from coinkit.report.heatmap import cell_color, contrast, heat_map
 from coinkit.types import ScoreMatrix
 
 
@@ -84,8 +84,8 @@ def test_values_can_be_read_on_every_cell():
 
     from matplotlib.colors import to_rgb
     for score in range(101):
-        fill = _color(score)
-        light, dark = sorted((luminance(fill[:3]), luminance(to_rgb(_contrast(fill)))), reverse=True)
+        fill = cell_color(score)
+        light, dark = sorted((luminance(fill[:3]), luminance(to_rgb(contrast(fill)))), reverse=True)
         assert (light + 0.05) / (dark + 0.05) >= 4.5, score
 
 
