@@ -10,8 +10,9 @@ from typing import Any
 
 def coinkit_register(registries: Any) -> None:
     """Add the built-in components."""
-    _add(registries.BACKBONES, 'coinkit.backbones', Llava='llava', QwenVL='qwen_vl', MiniGPTv2='minigpt_v2',
-         Qwen2VL='qwen2_vl', Qwen25VL='qwen2_vl', Qwen3VL='qwen2_vl', HFVisionLanguage='hf_vision_language')
+    _add(registries.BACKBONES, 'coinkit.backbones', Llava='llava.backbone', QwenVL='qwen_vl.backbone',
+         MiniGPTv2='minigpt_v2.backbone', Qwen2VL='qwen2_vl', Qwen25VL='qwen2_vl', Qwen3VL='qwen2_vl',
+         HFVisionLanguage='hf_vision_language')
     _add(registries.METHODS, 'coinkit.methods', ZeroShot='zero_shot', FineTune='fine_tune', Joint='joint',
          SingleTask='single_task', MoELoRA='moelora', MRLoRA='mr_lora.method', Replay='replay',
          LwF='lwf', MAS='mas', OLoRA='olora', DynamicEMA='dynamic_ema', InstructionGroups='instruction_groups',
