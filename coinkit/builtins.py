@@ -29,13 +29,21 @@ def _add(registry: Any, package: str, **modules: str) -> None:
 
 
 def _add_metrics(metrics: Any) -> None:
-    metrics.add('scienceqa_coin', 'coinkit.metrics.scienceqa:ScienceQACoin')
-    metrics.add('textvqa_m4c', 'coinkit.metrics.vqa:TextVQAM4C')
-    metrics.add('imagenet_coin', 'coinkit.metrics.imagenet:ImageNetCoin')
-    metrics.add('gqa', 'coinkit.metrics.vqa:GQA')
-    metrics.add('vqa_exact_upper', 'coinkit.metrics.vqa:VQAExactUpper')
-    metrics.add('ocrvqa_coin', 'coinkit.metrics.vqa:OCRVQACoin')
-    metrics.add('grounding_coin', 'coinkit.metrics.grounding:GroundingCoin', aliases=('grounding_coin_upstream',))
-    metrics.add('grounding_minigpt', 'coinkit.metrics.grounding:GroundingMiniGPT',
-                aliases=('grounding_minigpt_upstream',))
+    scorers = {
+        'scienceqa': dict(scienceqa_coin='ScienceQACoin', scienceqa_llava='ScienceQALlava'),
+        'vqa': dict(textvqa_m4c='TextVQAM4C', vqa_v2_official='VQAv2Official', vqa_exact_upper='VQAExactUpper', gqa='GQA',
+                    ocrvqa_coin='OCRVQACoin'),
+        'stvqa': dict(stvqa_accuracy='STVQAAccuracy', stvqa_anls='STVQAANLS'),
+        'imagenet': dict(imagenet_coin='ImageNetCoin'),
+        'grounding': dict(grounding_coin='GroundingCoin', grounding_minigpt='GroundingMiniGPT'),
+        'mllm_cl_domain': dict(mllmcl_rs='MLLMCLRS', mllmcl_med='MLLMCLMed', mllmcl_sci='MLLMCLSci', mllmcl_fin='MLLMCLFin'),
+        'mllm_cl_ability': dict(mllmcl_ocr='MLLMCLOCR', mllmcl_vp='MLLMCLVP', mllmcl_app='MLLMCLApp'),
+        'mathvista': dict(mathvista_check='MathVistaCheck'),
+        'ucit': dict(ucit_exact='UCITExact', ucit_caption='UCITCaption'),
+    }
+    aliases = dict(grounding_coin='grounding_coin_upstream', grounding_minigpt='grounding_minigpt_upstream',
+                   scienceqa_llava='scienceqa_hide')
+    for module, classes in scorers.items():
+        for name, each in classes.items():
+            metrics.add(name, f'coinkit.metrics.{module}:{each}', aliases=(aliases[name],) if name in aliases else ())
     metrics.add('judge_parse_coin', 'coinkit.judges.parse:JudgeParse')

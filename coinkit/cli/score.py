@@ -1,13 +1,16 @@
 """`coinkit score`: score a predictions file again, without a model and without torch.
 
-Prints one JSON line `{"metric", "score", "n", ...}`; with --per-sample also writes one `{"id", "score"}` line per item.
+Prints one JSON line `{"metric", "score", "n", ...}`; --per-sample writes one `{"id", "score"}` line per item, --table
+the submission table of a metric that is scored elsewhere.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import csv
 import inspect
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +18,7 @@ from typing import Any
 
 from coinkit import atomic
 from coinkit.errors import ConfigError, Problem, unknown
-from coinkit.types import Metric, Score
+from coinkit.types import Metric, Prediction, Score
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,16 +31,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--option', action='append', default=[], metavar='K=V',
                         help='option of the scorer, e.g. mode=upstream (repeatable)')
     parser.add_argument('--per-sample', type=Path, metavar='OUT.jsonl', help='write {"id", "score"} per item')
+    parser.add_argument('--table', type=Path, metavar='OUT.tsv',
+                        help='write the table to submit, for a metric that is scored elsewhere (mllmcl_app)')
 
 
 def main(args: argparse.Namespace) -> int:
     """Score and print; returns the exit status."""
-    from coinkit.metrics.run import score_files
+    from coinkit.metrics.run import matched_rows
     metric = build_metric(args.metric, args.option)
-    score, ids = score_files(metric, args.predictions, args.annotations)
+    rows = matched_rows(metric, args.predictions, args.annotations)
+    score = metric.score(rows)
     if args.per_sample is not None:
-        write_per_sample(args.per_sample, args.metric, score, ids)
-    print(json.dumps(summary(args.metric, score, len(ids)), ensure_ascii=False))
+        write_per_sample(args.per_sample, args.metric, score, [row.id for row in rows])
+    if args.table is not None:
+        write_table(args.table, args.metric, metric, rows)
+    print(json.dumps(summary(args.metric, score, len(rows)), ensure_ascii=False))
     return 0
 
 
@@ -68,15 +76,22 @@ def parse_option(text: str) -> tuple[str, Any]:
 
 
 def summary(name: str, score: Score, num_rows: int) -> dict[str, Any]:
-    """What is printed: the unrounded score with its counts and the switches it was made with."""
+    """What is printed: the unrounded score with its counts, the scorer's own id and the switches it was made with."""
     return {'metric': name, 'score': score.value, 'n': score.counts.get('items', num_rows),
-            'counts': dict(score.counts), **{key: value for key, value in score.details.items() if key != 'scorer'}}
+            'counts': dict(score.counts), **score.details}
 
 
 def write_per_sample(path: Path, name: str, score: Score, ids: Sequence[str]) -> None:
     if score.per_sample is None:
         raise ConfigError(Problem('--per-sample', f'{name} is a corpus metric: it has no score per sample.',
                                   'Leave --per-sample out.'))
-    lines = [json.dumps({'id': key, 'score': value}, ensure_ascii=False)
-             for key, value in zip(ids, score.per_sample, strict=True)]
+    lines = [json.dumps({'id': key, 'score': value}) for key, value in zip(ids, score.per_sample, strict=True)]
     atomic.write_text(path, '\n'.join(lines) + '\n')
+
+
+def write_table(path: Path, name: str, metric: Metric, rows: Sequence[Prediction]) -> None:
+    if not hasattr(metric, 'table'):
+        raise ConfigError(Problem('--table', f'{name} is scored here and has no table to submit.', 'Leave --table out.'))
+    text = io.StringIO()
+    csv.writer(text, delimiter='\t', lineterminator='\n').writerows(metric.table(rows))
+    atomic.write_text(path, text.getvalue())

@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from coinkit.errors import DataError
+from coinkit.errors import ConfigError, DataError, Problem
 from coinkit.metrics.switches import Mode, resolve
 from coinkit.types import Prediction, Score
 
@@ -40,9 +41,20 @@ class ItemMetric(ABC):
 
     name = ''
     counts_missing_upstream = False  # ScienceQA alone divides by all ids of the split in the published code too
+    more_values: Mapping[str, tuple[str, ...]] = {}  # what a switch may be besides 'default' and 'upstream'
 
     def __init__(self, *, mode: Mode = 'default', denominator: Mode | None = None, **switches: str | None):
-        self.switches = resolve(self.name, mode, denominator=denominator, **switches)
+        self.switches: Mapping[str, Any] = resolve(self.name, mode, self.more_values, denominator=denominator,
+                                                   **switches)
+
+    @classmethod
+    def preflight(cls, **config: Any) -> list[Problem]:
+        """Wrong switch values, found before a run starts and not at its first score."""
+        try:
+            cls(**config)
+        except ConfigError as error:
+            return list(error.problems)
+        return []
 
     @property
     def by_rows(self) -> bool:
@@ -64,16 +76,26 @@ class ItemMetric(ABC):
         verdicts = [self.judge_or_miss(item) if self.counted(item) else None for item in predictions]
         kept = [verdict for verdict in verdicts if verdict is not None]
         missing = sum(verdict is MISSING for verdict in kept)
-        items = len(kept) - missing if self.by_rows else len(kept)
-        total = math.fsum(verdict.value for verdict in kept)
         unparsed = sum(not verdict.parsed and verdict is not MISSING for verdict in kept)
-        counts = {'items': items, 'missing': missing, 'unparsed': unparsed, 'excluded': len(predictions) - len(kept)}
-        per_sample = tuple(None if verdict is None else verdict.value for verdict in verdicts)
-        value = 100 * total / items if items else None
-        return Score(value, per_sample, counts, {'scorer': self.name, 'switches': dict(self.switches)})
+        per_sample = tuple(None if verdict is None or verdict is MISSING and self.by_rows else verdict.value
+                           for verdict in verdicts)
+        values = [value for value in per_sample if value is not None]
+        counts = {'items': len(values), 'missing': missing, 'unparsed': unparsed,
+                  'excluded': len(predictions) - len(kept)}
+        value = self.total(values) if values else None
+        details = {'scorer': self.name, 'switches': dict(self.switches), **self.details(predictions, per_sample)}
+        return Score(value, per_sample, counts, details)
 
     def judge_or_miss(self, item: Prediction) -> Verdict:
         return MISSING if item.prediction is None else self.judge(item)
+
+    def total(self, values: Sequence[float]) -> float:
+        """The score of the task from the values of its items (one at least): percent of their mean."""
+        return 100 * math.fsum(values) / len(values)
+
+    def details(self, predictions: Sequence[Prediction], per_sample: Sequence[float | None]) -> dict[str, Any]:
+        """What a scorer reports besides its score."""
+        return {}
 
     def one_reference(self, item: Prediction) -> str:
         """The gold answer of a single-answer task."""

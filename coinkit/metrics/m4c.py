@@ -1,7 +1,8 @@
-"""The answer normaliser of the m4c evaluator (TextVQA), with every quirk that published numbers contain.
+"""The answer normaliser of the VQA evaluators, with every quirk that published numbers contain.
 
-Behaviour of haotian-liu/LLaVA@c121f043 `m4c_evaluator.py`, equal to mmf's: lower case, commas and question marks out,
-" 's" split off, punctuation, then number words, articles and contractions.
+Two steps that all of them share (punctuation; number words, articles and contractions: GT-Vision-Lab/VQA@a013f004), and
+before them what m4c adds (haotian-liu/LLaVA@c121f043 `m4c_evaluator.py`, equal to mmf's): lower case, commas and
+question marks out, " 's" split off.
 """
 
 from __future__ import annotations
@@ -17,14 +18,24 @@ NUMBERS = {word: str(value) for value, word in enumerate(
     ['zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine', 'ten'])} | {'none': '0'}
 MAX_PERIODS = 32  # the published call passes re.UNICODE (32) where `count` belongs
 _PERIOD = re.compile(r'\.(?!\d)')
-_DIGIT_COMMA = re.compile(r'(?<=\d),+(?=\d)')
+_DIGIT_COMMA = re.compile(r'\d,\d')
 
 
 @lru_cache(maxsize=1 << 16)
 def normalise(text: str) -> str:
     """`text` as the m4c evaluator compares it."""
     text = text.lower().replace(',', '').replace('?', '').replace("'s", " 's").strip()
-    text = text.replace('\n', ' ').replace('\t', ' ').strip()
+    return map_words(strip_punctuation(one_line(text)))
+
+
+def one_line(text: str) -> str:
+    """New lines and tabs as spaces, and none at the ends."""
+    return text.replace('\n', ' ').replace('\t', ' ').strip()
+
+
+@lru_cache(maxsize=1 << 16)
+def official(text: str) -> str:
+    """The two steps of the official VQA evaluator: punctuation, then words."""
     return map_words(strip_punctuation(text))
 
 

@@ -15,10 +15,13 @@ Mode = Literal['default', 'upstream']
 MODES = ('default', 'upstream')
 
 
-def resolve(scorer: str, mode: str, **given: str | None) -> Mapping[str, str]:
-    """The value of each switch: its own when given, else `mode`."""
-    problems = [unknown(f'metric {scorer}: {key}', 'mode', str(value), MODES)
-                for key, value in {'mode': mode, **given}.items() if value is not None and value not in MODES]
+def resolve(scorer: str, mode: str, more: Mapping[str, tuple[str, ...]] | None = None,
+            **given: str | None) -> Mapping[str, str]:
+    """The value of each switch: its own when given, else `mode`; `more` = further values that a switch knows."""
+    more = more or {}
+    allowed = {key: (*MODES, *more.get(key, ())) for key in ('mode', *given)}
+    problems = [unknown(f'metric {scorer}: {key}', 'mode', str(value), allowed[key])
+                for key, value in {'mode': mode, **given}.items() if value is not None and value not in allowed[key]]
     if problems:
         raise ConfigError(problems)
     return {key: mode if value is None else value for key, value in given.items()}

@@ -1,14 +1,14 @@
-"""The VQA family of CoIN: TextVQA (soft score over ten references), VizWiz and VQAv2, GQA, OCR-VQA (exact matches).
+"""The VQA family: TextVQA and official VQA accuracy (soft scores over ten references), and CoIN's exact matches.
 
-Rules of zackschen/CoIN@41224655 and haotian-liu/LLaVA@c121f043. CoIN's VizWiz and VQAv2 compare one gold string
-exactly; they are not the official VQA accuracy and must not be put beside it.
+Rules of zackschen/CoIN@41224655, haotian-liu/LLaVA@c121f043 and GT-Vision-Lab/VQA@a013f004. CoIN's VizWiz and VQAv2
+(`vqa_exact_upper`) compare one gold string exactly; they are not the official accuracy and must not be put beside it.
 """
 
 from __future__ import annotations
 
 from coinkit.errors import DataError
 from coinkit.metrics.base import ItemMetric, Verdict, verdict
-from coinkit.metrics.m4c import normalise
+from coinkit.metrics.m4c import normalise, official, one_line
 from coinkit.metrics.switches import Mode
 from coinkit.types import Prediction
 
@@ -35,6 +35,22 @@ def soft_score(matches: int, total: int = NUM_REFERENCES) -> float:
     """Mean over the left-out references of min(1, matches among the others / 3): 0, .3, .6, .9, 1 for 0..4 of ten."""
     matching_left_out = matches * min(1.0, (matches - 1) / 3) if matches else 0.0
     return (matching_left_out + (total - matches) * min(1.0, matches / 3)) / total
+
+
+class VQAv2Official(ItemMetric):
+    """`vqa_v2_official`: leave-one-out soft score; nothing is normalised where all references are the same text."""
+
+    name = 'vqa_v2_official'
+
+    def __init__(self, *, mode: Mode = 'default', denominator: Mode | None = None):
+        super().__init__(mode=mode, denominator=denominator)
+
+    def judge(self, item: Prediction) -> Verdict:
+        self.one_reference(item)
+        answer, golds = one_line(item.prediction), [one_line(reference) for reference in item.references]
+        if len(set(item.references)) > 1:
+            answer, golds = official(answer), [official(gold) for gold in golds]
+        return Verdict(soft_score(golds.count(answer), len(golds)))
 
 
 class VQAExactUpper(ItemMetric):
