@@ -20,6 +20,7 @@ VERBS = {  # verb -> (module, help)
     'test': ('test', 'evaluate saved stages; fills missing cells only'),
     'analyze': ('analyze', 'matrix, forgetting and the other continual metrics of runs; tables, figures, HTML'),
     'score': ('score', 'score a predictions file; needs no GPU and no run'),
+    'judge': ('judge', 'reasoning capability: a judge model rates saved answers; why answers were wrong'),
     'export': ('export', "write a stage's adapter as a PEFT folder, or merged into the base model"),
     'predict': ('predict', 'try a stage by hand on one image and one prompt'),
     'list': ('listing', 'registered components and shipped configs'),

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from coinkit.errors import ConfigError
 from coinkit.report.aggregate import Run, Stat, find_run, run_of_matrix, unique_names
+from coinkit.report.judged import judge_name, judged_run
 from coinkit.types import ScoreMatrix
 
 SCHEMA = 'coinkit.forgetting/1'
@@ -60,6 +61,9 @@ def run_to_json(run: Run, *, bwt_denominator: Denominator = 'T-1') -> dict[str, 
     blob |= {'bwt_denominator': bwt_denominator, 'average_curve': [stat.mean for stat in run.curve],
              'per_task': {task: _means(columns) for task, columns in run.per_task.items()},
              'missing': list(run.missing)}
+    judged = judged_run(run)
+    if judged is not None:
+        blob['judge'] = {'model': judge_name(run)} | {name: stat.mean for name, stat in judged.metrics.items()}
     if run.members:
         blob |= {'std': {name: stat.std for name, stat in run.metrics.items()},
                  'per_task_std': {task: {key: stat.std for key, stat in columns.items()}

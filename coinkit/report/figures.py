@@ -6,8 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from coinkit.report.aggregate import Run
 from coinkit.report.analysis import Analysis
 from coinkit.report.canvas import png_bytes, svg_bytes
+from coinkit.report.judge_tables import failure_note
+from coinkit.report.judged import judge_name, judged_run, task_failures
 from coinkit.report.tables import file_name
 
 if TYPE_CHECKING:
@@ -51,6 +54,8 @@ def _drawings(analysis: Analysis) -> Iterator[Drawing]:
             yield Drawing(name, f'Score after each stage: {run.name}' if several else 'Score after each stage',
                           heat_map(run.matrix, std=run.std, title=run.name),
                           'Rows: the stage. Columns: the task that is tested. Outlined: right after learning it.')
+    for run in runs:
+        yield from _judged(run, f'-{file_name(run.name)}' if several else '')
     if any(run.matrix is not None for run in runs):
         yield Drawing('forgetting', 'Each task over the stages', task_curves(runs))
     yield Drawing('average', 'Average over the tasks seen so far', average_curves(runs))
@@ -61,3 +66,17 @@ def _drawings(analysis: Analysis) -> Iterator[Drawing]:
                           route_map(run.routing, last, title=f'after {last.name}'),
                           'Rows: the task that is tested. Columns: the stage whose expert answered, percent. Outlined: the '
                           "task's own.")
+
+
+def _judged(run: Run, suffix: str) -> Iterator[Drawing]:
+    """The second matrix and the failures, where `coinkit judge` has been."""
+    from coinkit.report.failure_bars import failure_bars
+    from coinkit.report.heatmap import heat_map
+    judged, failures = judged_run(run), task_failures(run)
+    if judged is not None and judged.matrix is not None:
+        yield Drawing(f'judge{suffix}', f'Reasoning capability after each stage: {run.name}',
+                      heat_map(judged.matrix, std=judged.std, title=judge_name(run) or run.name),
+                      'What the judge gives, in percent of the most it can give.')
+    if failures:
+        yield Drawing(f'failures{suffix}', f'Why answers were wrong: {run.name}', failure_bars(failures, title=run.name),
+                      failure_note(run))

@@ -1,0 +1,107 @@
+"""Reading the score out of a judge's answer, and the score of a file: 100 * sum / (10 * items).
+
+'strict' reads one number from 0 to 10 with an optional label and an optional "/10"; anything else is unparsed, counts 0
+and is reported. 'upstream' is the published reading (zackschen/CoIN@41224655 `evaluate_score.py`), which takes the first
+digit of most texts ("Score: 10" is 1), subtracts negative values and rounds the result.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from coinkit.errors import ConfigError, DataError, unknown
+from coinkit.judges.base import PARSES, Parse
+from coinkit.types import Prediction, Score
+
+SCORER = 'judge_parse_coin'
+FULL = 10.0
+_STRICT = re.compile(r'(?:(?:score|rating)\s*:?\s*)?([+-]?(?:\d+(?:\.\d+)?|\.\d+))(?:\s*/\s*10|\s*out\s*of\s*10)?\s*\.?',
+                     re.IGNORECASE | re.ASCII)
+_FIRST_DIGIT = re.compile(r'[1-9]')
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What was read: a value (0 when nothing could be read) and whether anything was."""
+
+    value: float
+    parsed: bool = True
+
+
+UNREADABLE = Reading(0.0, parsed=False)
+
+
+def read_strict(text: str) -> Reading:
+    """One number from 0 to 10, with or without label and "/10"."""
+    found = _STRICT.fullmatch(text.strip())
+    value = float(found.group(1)) if found else math.nan
+    return Reading(abs(value)) if 0 <= value <= FULL else UNREADABLE  # abs: no negative zero
+
+
+def read_upstream(text: str) -> Reading:
+    """The published reading: the whole text as a number, else the part before '/', else the first digit 1 to 9."""
+    whole = _float(text)
+    if whole is not None:
+        return Reading(whole) if whole <= FULL and math.isfinite(whole) else UNREADABLE
+    if '/' in text:
+        head = text.partition('/')[0]
+        value = _float(head) if head.isnumeric() else None
+        return Reading(value) if value is not None and value <= FULL else UNREADABLE
+    digit = _FIRST_DIGIT.search(text)
+    if digit:
+        return Reading(float(digit.group()))
+    return Reading(0.0, parsed='0' in text)
+
+
+READERS = {'strict': read_strict, 'upstream': read_upstream}
+
+
+def read(text: str, parse: Parse) -> Reading:
+    return READERS[parse](text)
+
+
+def final_score(total: float, items: int, parse: Parse) -> float | None:
+    """Percent of the most that could be reached; None without items. Published scores are whole, ties to even."""
+    if not items:
+        return None
+    value = 100 * total / (FULL * items)
+    return float(round(value)) if parse == 'upstream' else value
+
+
+def _float(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+class JudgeParse:
+    """`judge_parse_coin` as a scorer of a file whose predictions are a judge's answers.
+
+    `mode` 'upstream' reads as published, 'default' strictly; `judge_parse` sets the reading by its own name and wins.
+    """
+
+    name = SCORER
+
+    def __init__(self, *, mode: str = 'default', judge_parse: str | None = None):
+        chosen = {'default': 'strict'}.get(judge_parse or mode, judge_parse or mode)
+        if chosen not in PARSES:
+            key = 'mode' if judge_parse is None else 'judge_parse'
+            raise ConfigError(unknown(f'metric {SCORER}: {key}', key, str(judge_parse or mode), ('default', *PARSES)))
+        self.parse: Parse = chosen
+
+    def score(self, predictions: Sequence[Prediction]) -> Score:
+        """Percent over all items; an item without an answer (text None) counts 0."""
+        twice = [key for key, times in Counter(item.id for item in predictions).items() if times > 1]
+        if twice:
+            raise DataError(f'duplicate prediction ids: {", ".join(map(repr, twice[:5]))}. Each id may be answered once.')
+        missing = sum(item.prediction is None for item in predictions)
+        readings = [UNREADABLE if item.prediction is None else read(item.prediction, self.parse) for item in predictions]
+        value = final_score(math.fsum(each.value for each in readings), len(readings), self.parse)
+        counts = {'items': len(readings), 'missing': missing, 'unparsed': sum(not r.parsed for r in readings) - missing}
+        return Score(value, tuple(each.value / FULL for each in readings), counts,
+                     {'scorer': SCORER, 'switches': {'judge_parse': self.parse}})
