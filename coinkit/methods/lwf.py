@@ -33,6 +33,7 @@ class LwF:
                  lwf_teacher: Literal['live', 'cached_topk'] = 'live', top_k: int = 64):
         self.lwf_lambda, self.temperature, self.live, self.top_k = lwf_lambda, temperature, lwf_teacher == 'live', top_k
         self.teacher: dict[str, Tensor] = {}  # theta_{t-1} by parameter name; empty during the first task
+        self.blocks: list[str] = []  # the bank's blocks among them
         self.cache: TeacherCache | None = None
 
     @classmethod
@@ -51,20 +52,23 @@ class LwF:
     def coinkit_begin_task(self, state: Any) -> None:
         trained = state.trainable().items() if state.index > 0 else ()
         self.teacher = {name: parameter.detach().clone() for name, parameter in trained}
+        self.blocks = self._live(state)
 
     def coinkit_mix_samples(self, state: Any, mix: Mix) -> None:
-        self._check_fits(state)
+        self._check_blocks(state)
         self.cache = None
         if self.teacher and not self.live:
             with self._teaching(state):
                 self.cache = TeacherCache.of(state, mix, k=self.top_k, temperature=self.temperature)
 
-    def _check_fits(self, state: Any) -> None:
-        shapes = {name: tuple(parameter.shape) for name, parameter in state.backbone.model.named_parameters()}
-        wrong = [name for name, value in self.teacher.items() if shapes.get(name) != tuple(value.shape)]
-        if wrong:
-            raise RunError(f"LwF: '{wrong[0]}' changed its shape after LwF took the teacher's values. List LwF after the "
-                           'method that adds blocks.')
+    def _check_blocks(self, state: Any) -> None:
+        """The teacher's values are for the blocks that trained when the task began."""
+        if self.teacher and self._live(state) != self.blocks:
+            raise RunError(f"LwF: the blocks {self.blocks} trained when it took the teacher's values, and "
+                           f'{self._live(state)} train now. List LwF after the method that adds or chooses blocks.')
+
+    def _live(self, state: Any) -> list[str]:
+        return list(state.bank.live) if state.bank is not None else []
 
     @contextmanager
     def _teaching(self, state: Any) -> Iterator[None]:

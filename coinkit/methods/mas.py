@@ -59,16 +59,20 @@ class MAS:
         state.note('MAS.penalty', value)
 
     def _check_blocks(self, state: Any) -> None:
-        if trained_blocks(state) != self.blocks:
-            raise RunError(f'MAS: the blocks {self.blocks} trained before and {trained_blocks(state)} train now, so there '
-                           'are no old values to hold. Use MAS with a method that trains the same blocks in every task.')
+        blocks = self._live(state)
+        if blocks != self.blocks:
+            raise RunError(f'MAS: the blocks {self.blocks} trained before and {blocks} train now, so there are no old '
+                           'values to hold. Use MAS with a method that trains the same blocks in every task.')
+
+    def _live(self, state: Any) -> list[str]:
+        return list(state.bank.live) if state.bank is not None else []
 
     # --- after a task -------------------------------------------------------------------------------------------
 
     def coinkit_end_task(self, state: Any) -> None:
         theta = {name: parameter.detach().clone() for name, parameter in state.trainable().items()}
         self.remember(self.importance(state), theta)
-        self.blocks = trained_blocks(state)
+        self.blocks = self._live(state)
 
     def importance(self, state: Any) -> dict[str, Tensor]:
         """omega over `num_samples` samples of the task, one gradient per sample; every process has a share of them."""
@@ -102,9 +106,3 @@ class MAS:
         self.omega, self.anchor = ({name: tensor.to(device) for name, tensor in blob[key].items()}
                                    for key in ('omega', 'anchor'))
         self.num_tasks, self.blocks = blob['num_tasks'], list(blob['blocks'])
-
-
-def trained_blocks(state: Any) -> list[str]:
-    """The bank's blocks that train now."""
-    blocks = state.bank.blocks.items() if state.bank is not None else ()
-    return [name for name, block in blocks if block.trainable and block.active]

@@ -76,6 +76,11 @@ class AdapterBank:
         """Active blocks in the order in which `sample_gate` takes their weights."""
         return tuple(name for name, info in self._info.items() if info.active)
 
+    @property
+    def live(self) -> tuple[str, ...]:
+        """Active blocks that train: those whose values the parameters hold."""
+        return tuple(name for name, info in self._info.items() if info.active and info.trainable)
+
     def add(self, block: str | Sequence[str], *, rank: int, scale: float,
             init: Literal['kaiming', 'normal'] = 'kaiming', trainable: bool = True, active: bool = True,
             generator: torch.Generator | None = None) -> None:
