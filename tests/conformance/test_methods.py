@@ -9,7 +9,8 @@ from coinkit.registry import METHODS
 from coinkit.testing import MethodBattery
 
 load_plugins()
-ARGUMENTS: dict[str, dict[str, Any]] = {'MoELoRA': dict(num_experts=2)}  # what small runs need beside the defaults
+ARGUMENTS: dict[str, dict[str, Any]] = {  # what small runs need beside the defaults
+    'MoELoRA': dict(num_experts=2), 'MRLoRA': dict(router_samples=2, router_steps=2, router_batch_size=2)}
 BESIDE: dict[str, list[dict[str, Any]]] = {}  # methods that one needs beside it
 
 for name in METHODS.names():

@@ -52,7 +52,7 @@ class MRLoRA(FineTune):
         self.router_rank = rank if router_rank is None else router_rank
         self.router_scale = (alpha if router_alpha is None else router_alpha) / self.router_rank
         self.router_schedule = {'lr': router_lr, 'epochs': router_epochs, 'global_batch_size': router_batch_size,
-                                'steps': router_steps}
+                                'steps': router_steps, 'lr_schedule': 'cosine'}
         self.router_init, self.router_start = router_init, router_start
         self.reading = Letters(parse=router_parse, fallback=router_fallback, max_new_tokens=max_new_tokens)
         self.prompt, self.alphabet, self.letters = prompt, alphabet, dict(letters or {})

@@ -99,9 +99,7 @@ class RoutingQuestions:
             words = words[:len(words) * 7 // 8]
             if self._fits(asked := self._sample(record, words)):
                 return asked
-        self.backbone.prompt_length(asked)  # says itself when even the bare prompt is too long, or what else is wrong
-        given = f'the routing prompt for {len(self.experts)} experts fills the context of {self._limit + ROOM} tokens.'
-        raise ConfigError(Problem('methods: prompt', given, "Shorten the tasks' descriptions, or give a shorter prompt."))
+        raise self._too_long(asked)
 
     def teach(self, record: Sample, letter: str) -> Sample:
         """A training sample of the router: the question and the letter as its answer."""
@@ -110,6 +108,15 @@ class RoutingQuestions:
 
     def _sample(self, record: Sample | Query, words: str) -> Sample:
         return Sample(record.id, '', record.images, (Turn('human', self.prompt.text(self.experts, words)),))
+
+    def _too_long(self, asked: Sample) -> ConfigError:
+        """Even the bare prompt leaves no room."""
+        try:
+            why = f'it has {self.backbone.prompt_length(asked)} tokens, and at most {self._limit} leave room for the letter.'
+        except DataError as error:
+            why = str(error)
+        given = f'the routing prompt for {len(self.experts)} experts does not fit: {why}'
+        return ConfigError(Problem('methods: prompt', given, "Shorten the tasks' descriptions, or give a shorter prompt."))
 
     @property
     def _limit(self) -> int:
