@@ -1,0 +1,117 @@
+"""Ratio of CIA's EMA step to a fused AdamW step on the same tensors: `python tests/bench/bench_ema.py [--gpu]`.
+
+An EMA step is all that DynamicEMA does with a step's tensors: the norms of the gradient and of its change, keeping the
+gradient, the distance to the average, the choice of the share and the update. It is compared with a plain per-tensor
+reference before anything is timed. The two take turns and the median of each is taken; on a CPU the clock is that of the
+process, so that neighbours on the machine do not count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from coinkit.nn.ema import DynamicAverage
+
+CPU = dict(layers=4, width=1024, rank=32, rounds=30, device='cpu')
+GPU = dict(layers=32, width=4096, rank=128, rounds=50, device='cuda')
+
+
+def parameters(*, layers: int, width: int, rank: int, device: str) -> dict[str, nn.Parameter]:
+    """A LoRA on seven linears of each layer, with gradients."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = {f'{layer}.{linear}.{half}': (rank, width) if half == 'A' else (width, rank)
+              for layer in range(layers) for linear in range(7) for half in 'AB'}
+    found = {name: nn.Parameter((0.01 * torch.randn(shape, generator=generator)).to(device))
+             for name, shape in shapes.items()}
+    for parameter in found.values():
+        parameter.grad = (1e-3 * torch.randn(parameter.shape, generator=generator)).to(device)
+    return found
+
+
+def ema_step(average: DynamicAverage, theta: dict[str, nn.Parameter]) -> None:
+    average.read_gradients({name: parameter.grad for name, parameter in theta.items()})
+    average.update({name: parameter.detach() for name, parameter in theta.items()})
+
+
+@torch.no_grad()
+def plain_step(average: Tensor, last_grad: Tensor | None, theta: Tensor, grad: Tensor) -> Tensor:
+    """theta*_t of one tensor, as the equations say it."""
+    alpha = 0.01
+    if last_grad is not None:
+        a, b, c = ((theta - average).abs().sum(), grad.abs().sum(), (grad - last_grad).abs().sum())
+        found = float(2 * (1 + b) / (a * c))
+        alpha = found if 0 < found < 1 else 0.01
+    return (1 - alpha) * average + alpha * theta
+
+
+def check_equal(theta: dict[str, nn.Parameter], steps: int = 3) -> None:
+    """The average and the plain reference stay together while theta and the gradients move."""
+    average, plain, last = DynamicAverage(), {name: value.detach().clone() for name, value in theta.items()}, {}
+    average.start(theta)
+    for _ in range(steps):
+        with torch.no_grad():
+            for parameter in theta.values():
+                parameter += 0.01 * torch.sign(parameter.grad)
+                parameter.grad += 0.1 * parameter
+        ema_step(average, theta)
+        plain = {name: plain_step(plain[name], last.get(name), value.detach(), value.grad) for name, value in theta.items()}
+        last = {name: value.grad.clone() for name, value in theta.items()}
+    for name, value in plain.items():
+        torch.testing.assert_close(average.average[name], value, rtol=1e-4, atol=1e-7)
+        assert not torch.allclose(value, theta[name], atol=1e-7)
+
+
+def measure(*, layers: int, width: int, rank: int, rounds: int, device: str) -> dict[str, float]:
+    """Milliseconds of a step of each, and the ratio; on a GPU a step that waits for the device is an error."""
+    theta = parameters(layers=layers, width=width, rank=rank, device=device)
+    check_equal(theta)
+    average, optimizer = DynamicAverage(), torch.optim.AdamW(theta.values(), lr=1e-6, fused=True)
+    average.start(theta)
+    steps = {'adamw': optimizer.step, 'ema': lambda: ema_step(average, theta)}
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for turn in range(rounds + 3):
+        for name, step in steps.items():
+            seconds = _clock(step, device)
+            if turn >= 3:  # the first ones warm up
+                times[name].append(seconds)
+    if device != 'cpu':
+        _check_no_sync(steps['ema'])
+    ms = {name: statistics.median(values) * 1e3 for name, values in times.items()}
+    numbers = sum(parameter.numel() for parameter in theta.values())
+    return {'numbers': numbers, **{f'{name}_ms': value for name, value in ms.items()}, 'ema/adamw': ms['ema'] / ms['adamw']}
+
+
+def _clock(step: Callable[[], None], device: str) -> float:
+    if device == 'cpu':
+        start = time.process_time()
+        step()
+        return time.process_time() - start
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    step()
+    torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def _check_no_sync(step: Callable[[], None]) -> None:
+    torch.cuda.set_sync_debug_mode('error')
+    try:
+        step()
+    finally:
+        torch.cuda.set_sync_debug_mode('default')
+
+
+if __name__ == '__main__':
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--gpu', action='store_true', help='the size of a 7B model on one GPU')
+    size = GPU if parser.parse_args().gpu else CPU
+    result = {name: round(value, 3) for name, value in measure(**size).items()}
+    sys.stdout.write(json.dumps({'size': size, **result}, indent=1) + '\n')
