@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -209,35 +210,48 @@ def test_listed():
 # --- memory -------------------------------------------------------------------------------------------------------
 
 MEASURE = r"""
-import gc, json, re, sys, threading, time
+import gc, json, os, re, sys
 from pathlib import Path
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
-from coinkit.backbones.weights import load_pretrained, open_folder, read
+from coinkit.backbones.weights import load_pretrained, open_folder, read, shape_of
 
 def anonymous():  # memory of the process that no file stands behind: pages of mapped weights do not count
     return 1024 * int(re.search(r'^Anonymous:\s+(\d+)', open('/proc/self/smaps_rollup').read(), re.M)[1])
 
+peak = 0
+
+class Watched:  # a lazy tensor that looks at the memory whenever it is read
+    def __init__(self, tensor):
+        self.tensor = tensor
+    def get_shape(self):
+        return shape_of(self.tensor)
+    def __getitem__(self, key):
+        global peak
+        content = self.tensor[key]
+        peak = max(peak, anonymous())
+        return content
+
 def extra(folder, eager):  # peak while loading, over what the model takes
+    global peak
     gc.collect()
-    start, done, peak = anonymous(), threading.Event(), [0]
-    def watch():
-        while not done.wait(0.002):
-            peak[0] = max(peak[0], anonymous())
-    thread = threading.Thread(target=watch)
-    thread.start()
+    start = anonymous()
     tensors = open_folder(folder)
     if eager:
         tensors = {name: read(one).clone() for name, one in tensors.items()}
-    model = load_pretrained(LlamaForCausalLM, LlamaConfig.from_pretrained(str(folder)), tensors, folder=folder,
+    model = load_pretrained(LlamaForCausalLM, LlamaConfig.from_pretrained(str(folder)),
+                            {name: Watched(one) for name, one in tensors.items()}, folder=folder,
                             dtype=torch.bfloat16, attn='eager', device=torch.device('cpu'))
-    done.set()
-    thread.join()
-    return peak[0] - start - sum(one.numel() * one.element_size() for one in model.parameters())
+    peak = max(peak, anonymous())
+    return peak - start - sum(one.numel() * one.element_size() for one in model.parameters())
 
 tiny = LlamaConfig(vocab_size=8, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1)
 LlamaForCausalLM(tiny)  # what the library keeps from its first use
-print(json.dumps([extra(Path(folder), bool(eager)) for folder, eager in json.loads(sys.argv[1])]))
+for folder, eager in json.loads(sys.argv[1]):  # a fork each: memory that one case freed must not hide the next one's
+    if (child := os.fork()) == 0:
+        print(extra(Path(folder), bool(eager)), flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
 """
 
 
@@ -265,7 +279,8 @@ def test_loading_needs_little_more_than_the_model(tmp_path):
     folders = [tmp_path / str(number) for number in range(len(cases))]
     largest = [write_shards(folder, config, tensors, *case) for folder, case in zip(folders, cases, strict=True)]
     plan = [[str(folder), 0] for folder in folders] + [[str(folders[0]), 1]]
-    done = subprocess.run([sys.executable, '-c', MEASURE, json.dumps(plan)], capture_output=True, text=True, check=True)
-    *lazy, eager = json.loads(done.stdout)
+    done = subprocess.run([sys.executable, '-c', MEASURE, json.dumps(plan)], capture_output=True, text=True, check=True,
+                          env=os.environ | {'OMP_NUM_THREADS': '1'}, timeout=300)
+    *lazy, eager = map(int, done.stdout.split())
     assert all(extra <= 1.2 * shard for extra, shard in zip(lazy, largest, strict=True)), (lazy, largest)
     assert eager > 1.2 * largest[0]

@@ -122,6 +122,8 @@ def test_legacy_comes_from_the_folder_or_the_argument(folder):
         return read_codec(folder, **options).encode('</s>USER:')
 
     assert first_ids() == first_ids(legacy=False) != first_ids(legacy=True)
+    (folder / 'tokenizer_config.json').write_text('{"tokenizer_class": "LlamaTokenizer", "legacy": null}')
+    assert first_ids() == first_ids(legacy=True)
     (folder / 'tokenizer_config.json').unlink()  # says nothing: what the libraries of the time took
     assert first_ids() == first_ids(legacy=True)
 
