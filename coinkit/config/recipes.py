@@ -21,6 +21,9 @@ COMPAT: dict[str, dict[str, Any]] = {
     'lcia': {**_SHARED, 'schedule.lr_schedule': 'cosine', 'schedule.grad_clip': 0.0, 'schedule.projector_lr': 2e-5},
     'mllm_cl': {**_SHARED, 'schedule.lr_schedule': 'cosine', 'schedule.grad_clip': 0.0, 'schedule.projector_lr': None}}
 
+METHOD_SWITCHES: dict[str, dict[str, dict[str, Any]]] = {  # by `compat` and method; what a config says itself stays
+    'mllm_cl': {'MRLoRA': {'router_parse': 'upstream', 'router_fallback': 'random'}}}
+
 
 def spread_task_schedules(source: Source) -> Iterator[Problem]:
     """Move `schedule.per_task` into the tasks; tell tasks that do not exist."""
@@ -43,7 +46,7 @@ def spread_task_schedules(source: Source) -> Iterator[Problem]:
 
 
 def apply_compat(source: Source) -> None:
-    """Set the switches `compat` names, and every scorer that has a mode to 'upstream'."""
+    """Set the switches `compat` names, those of methods too, and every scorer that has a mode to 'upstream'."""
     name = source.tree.get('compat')
     if name is None:
         return
@@ -53,6 +56,8 @@ def apply_compat(source: Source) -> None:
         for part in above:
             section = section[part]
         section[last] = value
+    for number, method in enumerate(source.tree['methods']):
+        source.tree['methods'][number] = {**METHOD_SWITCHES.get(name, {}).get(method['type'], {}), **method}
     for task in source.tree['benchmark']['tasks']:
         if 'mode' in signature_of(METRICS, task['metric']['type']).parameters:
             task['metric'] = {'mode': 'upstream', **task['metric']}

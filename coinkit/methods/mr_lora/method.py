@@ -10,27 +10,23 @@ then the projector still is theta_0's, with which the router is also asked. One 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-
-from coinkit.data.references import Reference, check_unchanged, quota, refer
-from coinkit.errors import ConfigError, Problem
+from coinkit.data.references import Reference
 from coinkit.methods.fine_tune import FineTune
-from coinkit.methods.mr_lora.letters import ALPHABET, alphabet_problems, assign_letters, stream_problems
-from coinkit.methods.mr_lora.prompts import Expert, RoutingQuestions, prompt_problems, read_prompt, shipped_prompts
-from coinkit.methods.mr_lora.records import RoutingRecords
+from coinkit.methods.mr_lora.blocks import EXPERT, ROUTER, START, router_in_place, trained_outside, with_tower
+from coinkit.methods.mr_lora.checks import argument_problems, run_problems
+from coinkit.methods.mr_lora.letters import ALPHABET
+from coinkit.methods.mr_lora.pool import Pool
+from coinkit.methods.mr_lora.records import draw_records, routing_records
 from coinkit.methods.mr_lora.routing import Letters, ask_router
-from coinkit.types import Phase, Query, Sample, Task, Turn
+from coinkit.types import Phase, Query
 
 if TYPE_CHECKING:
-    from coinkit.nn.bank import AdapterBank
+    from torch import Tensor
 
-START = '00-zero-shot'  # theta_0
-EXPERT, ROUTER = 'expert', 'routing'  # blocks of the bank
+    from coinkit.nn.bank import AdapterBank
 
 
 class MRLoRA(FineTune):
@@ -55,61 +51,22 @@ class MRLoRA(FineTune):
                                 'steps': router_steps, 'lr_schedule': 'cosine'}
         self.router_init, self.router_start = router_init, router_start
         self.reading = Letters(parse=router_parse, fallback=router_fallback, max_new_tokens=max_new_tokens)
-        self.prompt, self.alphabet, self.letters = prompt, alphabet, dict(letters or {})
-        self.records: dict[str, list[Reference]] = {}  # R: rows of each task's training set
-        self._start: dict[str, torch.Tensor] | None = None  # theta_0 outside the bank
+        self.pool = Pool(alphabet, dict(letters or {}), prompt)
+        self.records: dict[str, list[Reference]] = {}  # R, by task
+        self._outside: dict[str, Tensor] | None = None  # theta_0 outside the bank, once it was read
 
-    # --- before the first step ----------------------------------------------------------------------------------
-
-    @classmethod
-    def preflight(cls, *, router_samples: int = 20, router_rank: int | None = None, router_lr: float = 5e-6,
-                  router_epochs: float = 40, router_steps: int | None = None, router_batch_size: int = 32,
-                  router_init: str = 'base', router_start: str | None = None, max_new_tokens: int = 16,
-                  prompt: str | None = None, alphabet: str = ALPHABET, letters: Mapping[str, str] | None = None,
-                  **rest: Any) -> list[Problem]:
-        least = {'router_samples': router_samples, 'router_rank': router_rank, 'router_steps': router_steps,
-                 'router_batch_size': router_batch_size, 'max_new_tokens': max_new_tokens}
-        problems = [Problem(f'methods: {key}', f'{value} given, at least 1 allowed.')
-                    for key, value in least.items() if value is not None and value < 1]
-        problems += [Problem(f'methods: {key}', f'{value} given, allowed: above 0.')
-                     for key, value in (('router_lr', router_lr), ('router_epochs', router_epochs)) if value <= 0]
-        if (router_init == 'merged') != (router_start is not None):
-            problems.append(Problem('methods: router_start', f'{router_start!r} given with router_init={router_init!r}.',
-                                    "Only router_init='merged' starts from a PEFT LoRA folder, router_start."))
-        elif router_start is not None and not (Path(router_start) / 'adapter_config.json').is_file():
-            problems.append(Problem('methods: router_start', f"'{router_start}' is no PEFT folder (adapter_config.json)."))
-        problems += prompt_problems(prompt) if prompt is not None else []
-        known = {key: value for key, value in rest.items() if key in ('rank', 'dropout')}
-        return problems + alphabet_problems(alphabet, letters or {}) + FineTune.preflight(**known)
-
-    @classmethod
-    def preflight_run(cls, config: Any, datasets: Any, *, alphabet: str = ALPHABET,
-                      letters: Mapping[str, str] | None = None, **_: Any) -> list[Problem]:
-        """A letter for every task."""
-        return stream_problems([task.name for task in datasets.stream], [task.name for task in config.benchmark.tasks],
-                               alphabet, letters or {})
+    preflight = staticmethod(argument_problems)
+    preflight_run = staticmethod(run_problems)
 
     def insert_bank(self, backbone: Any, config: Any) -> AdapterBank:
         from coinkit.nn.seeding import generator
 
-        bank = backbone.insert_bank(targets=self._targets(backbone), dropout=self.dropout)
+        targets = with_tower(backbone, self.targets) if self.vision_lora else self.targets
+        bank = backbone.insert_bank(targets=targets, dropout=self.dropout)
         bank.add(EXPERT, rank=self.rank, scale=self.alpha / self.rank, generator=generator(config.seed, 'init'))
         bank.add(ROUTER, rank=self.router_rank, scale=self.router_scale, active=False,
                  generator=generator(config.seed, 'init', 'router'))
         return bank
-
-    def _targets(self, backbone: Any) -> str | list[str] | None:
-        """Where the recipe has it, the linears of the vision tower beside the others."""
-        if not self.vision_lora:
-            return self.targets
-        from coinkit.backbones.inject import find_targets
-
-        if not backbone.vision_tower:
-            raise ConfigError(Problem('methods: vision_lora', f'{type(backbone).__name__} names no vision tower.',
-                                      'Set vision_lora=False, or name the linears in targets.'))
-        tower = [name for name, module in backbone.model.named_modules()
-                 if name.startswith(f'{backbone.vision_tower}.') and hasattr(module, 'in_features')]
-        return list(dict.fromkeys([*find_targets(backbone.model, self.targets or backbone.lora_targets), *tower]))
 
     # --- training -----------------------------------------------------------------------------------------------
 
@@ -121,7 +78,7 @@ class MRLoRA(FineTune):
         elif self.router_init == 'merged':
             state.bank.load_state_dict(self._published_start(), strict=False)
 
-    def _published_start(self) -> dict[str, torch.Tensor]:
+    def _published_start(self) -> dict[str, Tensor]:
         """The released script's start: a LoRA folder (which was not published)."""
         from coinkit.backbones.peft_io import read_peft
 
@@ -129,34 +86,17 @@ class MRLoRA(FineTune):
                 for half, tensor in zip('AB', pair, strict=True)}
 
     def coinkit_phases(self, state: Any) -> list[Phase]:
-        expert = Phase(schedule=dict(state.task.expert_schedule))  # all of it: the block and the projector
+        expert = Phase(schedule=dict(state.task.expert_schedule))  # its block and the projector
         if state.index == 0:
-            self._check_prompt(state)
+            self.pool.check_fit(state)
             return [expert]
-        records = self.routing_records(state)
-        part = min(state.schedule().micro_batch_size, self.router_schedule['global_batch_size'])
-        schedule = {**self.router_schedule, 'micro_batch_size': part}
-        return [Phase('router', samples=records, trains=(ROUTER,), schedule=schedule), expert]
-
-    def routing_records(self, state: Any) -> RoutingRecords:
-        """R_k: n records of each task so far, as questions to the router."""
-        questions, letters = self._questions(state, self.experts(state)), self._letters(state.stream)
-        samples = []
         for index, task in enumerate(state.stream[:state.index + 1]):
-            rows = state.train_samples(index)
-            samples += [questions.teach(rows[one.index], letters[task.name]) for one in self._drawn(state, index)]
-        if questions.shortened:
-            state.reporter.say(f'{state.task.name}: {questions.shortened} questions were cut to fit the routing prompt.')
-        return RoutingRecords(samples)
-
-    def _drawn(self, state: Any, index: int) -> list[Reference]:
-        """The task's part of R: drawn once, by the run's seed and the task."""
-        name, rows = state.stream[index].name, state.train_samples(index)
-        if name not in self.records:
-            positions = quota(len(rows), self.router_samples, state.generator('MRLoRA', name))
-            self.records[name] = refer(name, rows, positions)
-        check_unchanged(rows, self.records[name])
-        return self.records[name]
+            if task.name not in self.records:
+                self.records[task.name] = draw_records(state, index, self.router_samples)
+        part = min(state.schedule().micro_batch_size, self.router_schedule['global_batch_size'])
+        router = Phase('router', samples=routing_records(state, self.records, self.pool), trains=(ROUTER,),
+                       schedule={**self.router_schedule, 'micro_batch_size': part})
+        return [router, expert]
 
     def coinkit_state_dict(self, state: Any) -> dict[str, Any]:
         return {'records': {name: [list(one) for one in rows] for name, rows in self.records.items()}}
@@ -173,66 +113,17 @@ class MRLoRA(FineTune):
     def coinkit_route(self, state: Any, queries: Sequence[Query]) -> list[str] | None:
         if state.index <= 0:
             return [state.stage_name] * len(queries) if state.index == 0 else None
-        experts = self.experts(state)
-        questions = self._questions(state, experts)
+        questions = self.pool.questions(state, state.index + 1)
         asked = [questions.ask(query) for query in queries]
         with self.router_in_place(state):
-            found = ask_router(state, asked, [expert.letter for expert in experts], self.reading)
+            found = ask_router(state, asked, [expert.letter for expert in questions.experts], self.reading)
         state.note('MRLoRA.unparsed', found.unparsed)
         state.note('MRLoRA.shortened', questions.shortened)
-        stages = {expert.letter: state.stage_of(expert.name) for expert in experts}
+        stages = {expert.letter: state.stage_of(expert.name) for expert in questions.experts}
         return [START if letter is None else stages[letter] for letter in found.letters]
 
-    @contextmanager
-    def router_in_place(self, state: Any) -> Iterator[None]:
-        """The router of the stage in the model, over theta_0's projector; afterwards the expert again."""
-        bank, parameters = state.bank, dict(state.backbone.model.named_parameters())
-        active, start = bank.active, self._theta_0(state)
-        own = {name: parameters[name].detach().clone() for name in start}
-        try:
-            bank.set_active([ROUTER, *(name for name in active if name != EXPERT)])
-            _copy(start, parameters)
-            yield
-        finally:
-            _copy(own, parameters)
-            bank.set_active(active)
-
-    def _theta_0(self, state: Any) -> dict[str, torch.Tensor]:
-        """What is trained outside the bank (the projector), as it was at the start."""
-        from coinkit.nn.adapter_folder import load_adapter, split_tensors
-
-        if self._start is None:
-            self._start = split_tensors(load_adapter(state.run.adapter(START))[0])[1]
-        return self._start
-
-    # --- letters and prompt -------------------------------------------------------------------------------------
-
-    def experts(self, state: Any, *, count: int | None = None) -> list[Expert]:
-        """The experts there are, by letter (or the first `count` of the stream)."""
-        letters = self._letters(state.stream)
-        seen = state.stream[:state.index + 1 if count is None else count]
-        return sorted((Expert(letters[task.name], task.name, task.description) for task in seen),
-                      key=lambda expert: expert.letter)
-
-    def _letters(self, stream: Sequence[Task]) -> dict[str, str]:
-        return assign_letters([task.name for task in stream], self.alphabet, self.letters)
-
-    def _questions(self, state: Any, experts: Sequence[Expert]) -> RoutingQuestions:
-        return RoutingQuestions(state.backbone, read_prompt(self._prompt_name(state.config)), experts)
-
-    def _prompt_name(self, config: Any) -> str:
-        """The benchmark's own wording; the mini models have a small context and vocabulary."""
-        name = 'mini' if config.backbone.get('checkpoint') == 'mini' else config.benchmark.name
-        return self.prompt or (name if name in shipped_prompts() else 'default')
-
-    def _check_prompt(self, state: Any) -> None:
-        """The prompt for all experts of the stream fits the context: known before the first step."""
-        record = state.train_samples(0)[0]
-        bare = Sample(record.id, '', record.images, (Turn('human', ''),))
-        self._questions(state, self.experts(state, count=len(state.stream))).ask(bare)
-
-
-@torch.no_grad()
-def _copy(values: Mapping[str, torch.Tensor], parameters: Mapping[str, torch.Tensor]) -> None:
-    for name, value in values.items():
-        parameters[name].copy_(value)
+    def router_in_place(self, state: Any) -> Any:
+        """A context in which the model is the stage's router."""
+        if self._outside is None:
+            self._outside = trained_outside(state)
+        return router_in_place(state, self._outside)

@@ -1,0 +1,49 @@
+"""What can be told about MR-LoRA's arguments before anything is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from coinkit.errors import Problem
+from coinkit.methods.fine_tune import FineTune
+from coinkit.methods.mr_lora.letters import ALPHABET, alphabet_problems, stream_problems
+from coinkit.methods.mr_lora.prompts import prompt_problems
+
+CHOICES = {'router_init': ('base', 'previous', 'merged'), 'router_parse': ('strict', 'upstream'),
+           'router_fallback': ('argmax', 'base', 'random')}
+COUNTS = ('router_samples', 'router_rank', 'router_steps', 'router_batch_size', 'max_new_tokens')
+RATES = ('router_lr', 'router_epochs')
+
+
+def argument_problems(*, prompt: str | None = None, alphabet: str = ALPHABET, letters: Mapping[str, str] | None = None,
+                      router_start: str | None = None, **given: Any) -> list[Problem]:
+    """Values no run can use."""
+    problems = [Problem(f'methods: {key}', f'{given[key]} given, at least 1 allowed.')
+                for key in COUNTS if given.get(key) is not None and given[key] < 1]
+    problems += [Problem(f'methods: {key}', f'{given[key]} given, allowed: above 0.')
+                 for key in RATES if key in given and given[key] <= 0]
+    problems += [Problem(f'methods: {key}', f"{given[key]!r} given, allowed: {', '.join(allowed)}.")
+                 for key, allowed in CHOICES.items() if key in given and given[key] not in allowed]
+    problems += _start_problems(given.get('router_init', 'base'), router_start)
+    problems += prompt_problems(prompt) if prompt is not None else []
+    lora = {key: given[key] for key in ('rank', 'dropout') if key in given}
+    return problems + alphabet_problems(alphabet, letters or {}) + FineTune.preflight(**lora)
+
+
+def _start_problems(init: str, start: str | None) -> list[Problem]:
+    where = 'methods: router_start'
+    if (init == 'merged') != (start is not None):
+        return [Problem(where, f'{start!r} given with router_init={init!r}.',
+                        "Only router_init='merged' starts from a PEFT LoRA folder, router_start.")]
+    if start is not None and not (Path(start) / 'adapter_config.json').is_file():
+        return [Problem(where, f"'{start}' is no PEFT folder (adapter_config.json).")]
+    return []
+
+
+def run_problems(config: Any, datasets: Any, *, alphabet: str = ALPHABET, letters: Mapping[str, str] | None = None,
+                 **_: Any) -> list[Problem]:
+    """A letter for every task."""
+    return stream_problems([task.name for task in datasets.stream], [task.name for task in config.benchmark.tasks],
+                           alphabet, letters or {})
