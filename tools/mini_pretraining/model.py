@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from coinkit.backbones.decoder import DecoderBackbone
+from coinkit.data.batch import IGNORE, Encoded
 from coinkit.engine.generation import generate, plan_batches, requests_for
 from coinkit.errors import ConfigError
 from coinkit.registry import BACKBONES
@@ -94,7 +95,7 @@ class MiniModel:
 
     def backward(self, samples: Sequence[Sample]) -> Tensor:
         """Gradients of the mean cross-entropy over the supervised tokens, by chunks of rows of similar length."""
-        encoded = sorted((self.backbone.encode(sample, training=True) for sample in samples),
+        encoded = sorted((self._encode(sample, asked=number % 2 == 1) for number, sample in enumerate(samples)),
                          key=lambda one: len(one.input_ids_L))
         num_tokens = sum(int((one.labels_L[1:] >= 0).sum()) for one in encoded)
         total, chunk = torch.zeros((), device=self.device), CHUNK[self.device.type]
@@ -104,6 +105,16 @@ class MiniModel:
             loss.backward()
             total += loss.detach()
         return total
+
+    def _encode(self, sample: Sample, *, asked: bool) -> Encoded:
+        """A training row; `asked`: with the prompt that evaluation uses, which MiniGPT-v2 writes differently."""
+        row = self.backbone.encode(sample, training=True)
+        if not asked:
+            return row
+        prompt = self.backbone.encode(replace(sample, turns=sample.turns[:-1]), training=False)
+        answer_L = row.labels_L[int((row.labels_L == IGNORE).nonzero()[-1]) + 1:]  # supervised to its end
+        return replace(row, input_ids_L=torch.cat((prompt.input_ids_L, answer_L)),
+                       labels_L=torch.cat((prompt.labels_L, answer_L)))
 
     def answer(self, samples: Sequence[Sample]) -> list[str]:
         """Greedy answers to samples without one."""
