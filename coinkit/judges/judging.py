@@ -6,7 +6,6 @@ interrupted call repeated without mixing anything. A cell whose answers are not 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -119,7 +118,7 @@ def judged_cell(run: RunCells, place: CellPlace, judge: Judge, cache: AnswerCach
     items = len(rows) - missing if judge.parse == 'upstream' else len(rows)  # published: rows of the result file
     counts = {'items': items, 'missing': missing, 'unparsed': sum(each is not None and not each.parsed for each in readings),
               'unjudged': readings.count(None) - missing}
-    total = math.fsum(each.value for each in readings if each is not None)
+    total = sum(each.value for each in readings if each is not None)
     score = None if counts['unjudged'] else parse.final_score(total, items, judge.parse)
     kinds = [failures.kind_by_judge(each, judge.threshold) for each in readings]
     truth, found = _split(place, rows, kinds)

@@ -69,6 +69,9 @@ def final_score(total: float, items: int, parse: Parse) -> float | None:
     if not items:
         return None
     value = 100 * total / (FULL * items)
+    if not math.isfinite(value):
+        raise DataError(f'the ratings add up to {total}: the published reading subtracts negative ones without a limit. '
+                        "Use parse='strict'.")
     return float(round(value)) if parse == 'upstream' else value
 
 
@@ -101,7 +104,7 @@ class JudgeParse:
             raise DataError(f'duplicate prediction ids: {", ".join(map(repr, twice[:5]))}. Each id may be answered once.')
         missing = sum(item.prediction is None for item in predictions)
         readings = [UNREADABLE if item.prediction is None else read(item.prediction, self.parse) for item in predictions]
-        value = final_score(math.fsum(each.value for each in readings), len(readings), self.parse)
+        value = final_score(sum(each.value for each in readings), len(readings), self.parse)
         counts = {'items': len(readings), 'missing': missing, 'unparsed': sum(not r.parsed for r in readings) - missing}
         return Score(value, tuple(each.value / FULL for each in readings), counts,
                      {'scorer': SCORER, 'switches': {'judge_parse': self.parse}})

@@ -19,7 +19,9 @@ from coinkit.types import Prediction
 Box = tuple[float, float, float, float]
 
 _NUMBER = re.compile(r'[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?\b(?:nan|inf(?:inity)?)\b', re.IGNORECASE)
-_MINIGPT_NUMBER = re.compile(r'[1-9]\d*\.\d*|0\.\d*[1-9]\d*')  # no zeros, integers, '.25': later ones slide forward
+# Zeros, integers and '.25' are not found, so that later numbers slide forward. Published as [1-9]\d*\.\d*|0\.\d*[1-9]\d*,
+# which takes quadratic time on long digits; the look-behind starts each run of digits once and finds the same numbers.
+_MINIGPT_NUMBER = re.compile(r'(?<![0-9])0*+(?:[1-9]\d*+\.\d*|(?<=0)\.\d*[1-9]\d*)')
 _MINIGPT_NATIVE = re.compile(r'\{\s*<(\d+)>\s*<(\d+)>\s*<(\d+)>\s*<(\d+)>\s*\}')
 
 
@@ -40,13 +42,13 @@ def expand_box(box: Sequence[float], width: float, height: float) -> Box:
     return ((x + left) / side, (y + top) / side, (x + w + left) / side, (y + h + top) / side)
 
 
-def four_floats(parts: Sequence[str]) -> Box | None:
+def four_floats(parts: Sequence[str | float]) -> Box | None:
     """Exactly four parts that `float` reads, or None."""
     if len(parts) != 4:
         return None
     try:
         x1, y1, x2, y2 = map(float, parts)
-    except ValueError:
+    except (ValueError, TypeError, OverflowError):
         return None
     return x1, y1, x2, y2
 
@@ -70,10 +72,10 @@ def parse_minigpt(text: str) -> Box | None:
 def parse_minigpt_default(text: str) -> Box | None:
     """MiniGPT-v2's native `{<25><30><75><80>}` as hundredths, else the first four numbers."""
     native = _MINIGPT_NATIVE.search(text)
-    if native:
-        x1, y1, x2, y2 = (int(part) / 100 for part in native.groups())
-        return x1, y1, x2, y2
-    return parse_numbers(text)
+    if native is None:
+        return parse_numbers(text)
+    x1, y1, x2, y2 = (float(part) / 100 for part in native.groups())
+    return (x1, y1, x2, y2) if math.isfinite(x1 + y1 + x2 + y2) else None
 
 
 class _Grounding(ItemMetric):
@@ -103,8 +105,8 @@ class _Grounding(ItemMetric):
     def gold(self, item: Prediction) -> Box:
         """`references[0]`, else the context's annotation: four numbers, or text in brackets."""
         given = item.references[0] if item.references else item.context.get(self.gold_key)
-        parts = given.replace('[', '').replace(']', '').split(',') if isinstance(given, str) else list(given or ())
-        box = four_floats(parts)
+        text = given.replace('[', '').replace(']', '').split(',') if isinstance(given, str) else given
+        box = four_floats(text) if isinstance(text, list | tuple) else None
         if box is None:
             raise DataError(f"prediction '{item.id}': gold box is {given!r}; {self.name} needs '[x1,y1,x2,y2]' in "
                             f'references or in context {self.gold_key}.')
@@ -128,7 +130,12 @@ class GroundingCoin(_Grounding):
 
     def scale(self, item: Prediction) -> float:
         """Boxes are compared in pixels of the padded square, as published: rounding then decides IoU 0.5 alike."""
-        return float(max(item.context.get('size') or (1.0,)))
+        size = item.context.get('size')
+        if size is None:
+            return 1.0
+        if not isinstance(size, list | tuple) or not size or not all(isinstance(side, int | float) for side in size):
+            raise DataError(f"prediction '{item.id}': context has size={size!r}; [width, height] is needed.")
+        return float(max(size))
 
 
 class GroundingMiniGPT(_Grounding):

@@ -6,6 +6,7 @@ import argparse
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -78,7 +79,38 @@ def test_corpus_metrics_have_no_score_per_sample(tmp_path):
 
 
 def test_scoring_imports_no_torch(predictions):
-    code = ('import argparse, sys; from coinkit.cli import score; p = argparse.ArgumentParser();'
-            f'score.add_arguments(p); score.main(p.parse_args([{str(predictions)!r}, "--metric", "gqa"]));'
-            'assert not {"torch", "transformers", "matplotlib"} & sys.modules.keys()')
+    """Through the command, and every scorer there is; the captions' package too."""
+    code = ('import sys; from coinkit.cli.main import main; from coinkit.registry import METRICS;'
+            f'status = main(["score", {str(predictions)!r}, "--metric", "gqa"]);'
+            '[METRICS.build({"type": name}) for name in METRICS.names(aliases=True)];'
+            f'main(["score", {str(predictions)!r}, "--metric", "ucit_caption", "--option", "caption_tokenizer=simple"]);'
+            'assert status == 0 and not {"torch", "transformers", "matplotlib"} & sys.modules.keys(), sys.modules.keys()')
     subprocess.run([sys.executable, '-c', code], check=True, capture_output=True)
+
+
+def test_the_door_in_tools_does_the_same(predictions):
+    tool = Path(__file__).parents[2] / 'tools' / 'score.py'
+    done = subprocess.run([sys.executable, str(tool), str(predictions), '--metric', 'ocrvqa_coin'], capture_output=True,
+                          text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {
+        'metric': 'ocrvqa_coin', 'score': 200 / 3, 'n': 3,
+        'counts': {'items': 3, 'missing': 0, 'unparsed': 0, 'excluded': 0},
+        'scorer': 'ocrvqa_coin', 'switches': {'unanswerable': 'default', 'denominator': 'default'}}
+
+
+def test_an_alias_says_which_scorer_it_is(predictions, capsys):
+    boxes = predictions.with_name('boxes.jsonl')
+    boxes.write_text(json.dumps({'id': '\ud800', 'prediction': '[0,0,1,1]', 'references': ['[0,0,1,1]']}))
+    run(boxes, '--metric', 'grounding_coin_upstream', '--per-sample', boxes.with_name('out.jsonl'))
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed['metric'], printed['scorer'], printed['score']) == ('grounding_coin_upstream', 'grounding_coin', 100.0)
+    assert json.loads(boxes.with_name('out.jsonl').read_text()) == {'id': '\ud800', 'score': 1.0}
+
+
+def test_the_table_of_a_metric_that_is_scored_elsewhere(predictions, tmp_path, capsys):
+    run(predictions, '--metric', 'mllmcl_app', '--table', tmp_path / 'app.tsv')
+    assert json.loads(capsys.readouterr().out)['score'] is None
+    assert (tmp_path / 'app.tsv').read_text().splitlines() == ['index\tprediction', 'a\tUNANSWERABLE', 'b\tDUNE', 'c\tDUNE']
+    with pytest.raises(ConfigError, match='--table.*gqa is scored here'):
+        run(predictions, '--metric', 'gqa', '--table', tmp_path / 'x.tsv')

@@ -64,6 +64,8 @@ def test_score_is_percent_of_what_could_be_reached():
     assert final_score(1.0, 3, 'strict') == pytest.approx(100 / 30)
     assert (final_score(1.0, 3, 'upstream'), final_score(.25, 1, 'upstream'), final_score(.35, 1, 'upstream')) == (3, 2, 4)
     assert final_score(0.0, 0, 'strict') is None
+    with pytest.raises(DataError, match='add up to'):
+        final_score(-1e308, 1, 'upstream')
 
 
 def test_counts_of_a_file_of_judgements():

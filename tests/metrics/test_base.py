@@ -7,7 +7,9 @@ import pytest
 from coinkit.errors import ConfigError, DataError
 from coinkit.metrics.grounding import GroundingCoin
 from coinkit.metrics.imagenet import ImageNetCoin
+from coinkit.metrics.mllm_cl_domain import MLLMCLRS
 from coinkit.metrics.vqa import OCRVQACoin, VQAExactUpper
+from coinkit.registry import METRICS
 from coinkit.types import Metric, Prediction
 
 ROWS = [Prediction('1', 'cat', ('cat',)), Prediction('2', 'dog', ('cat',)), Prediction('3', None, ('cat',))]
@@ -19,7 +21,7 @@ def test_missing_answers_are_wrong_by_default_and_absent_upstream():
     assert upstream.value == 50.0
     assert default.counts == {'items': 3, 'missing': 1, 'unparsed': 0, 'excluded': 0}
     assert upstream.counts['items'] == 2
-    assert default.per_sample == (1.0, 0.0, 0.0)
+    assert (default.per_sample, upstream.per_sample) == ((1.0, 0.0, 0.0), (1.0, 0.0, None))
 
 
 def test_duplicate_ids_are_an_error_where_annotations_are_divided_by():
@@ -47,8 +49,26 @@ def test_an_unknown_switch_value_names_the_nearest():
         GroundingCoin(mode='legacy')
 
 
-def test_scorers_fit_the_protocol():
-    assert isinstance(VQAExactUpper(), Metric)
+@pytest.mark.parametrize('name', METRICS.names(aliases=True))
+def test_scorers_fit_the_protocol_and_know_the_preset(name):
+    for mode in ('default', 'upstream'):
+        scorer = METRICS.build({'type': name, 'mode': mode})
+        assert isinstance(scorer, Metric) and METRICS.entry(name).alias_of in ('', scorer.name)
+
+
+def test_the_names_of_the_specifications_are_there():
+    assert set(METRICS.names(aliases=True)) >= {
+        'scienceqa_coin', 'scienceqa_llava', 'scienceqa_hide', 'textvqa_m4c', 'imagenet_coin', 'gqa', 'vqa_exact_upper',
+        'ocrvqa_coin', 'grounding_coin', 'grounding_coin_upstream', 'grounding_minigpt', 'grounding_minigpt_upstream',
+        'vqa_v2_official', 'stvqa_accuracy', 'stvqa_anls', 'mllmcl_rs', 'mllmcl_med', 'mllmcl_sci', 'mllmcl_fin',
+        'mllmcl_ocr', 'mathvista_check', 'mllmcl_vp', 'mllmcl_app', 'ucit_exact', 'ucit_caption', 'judge_parse_coin'}
+
+
+def test_wrong_switches_are_found_before_a_run():
+    assert VQAExactUpper.preflight(mode='upstream') == []
+    (problem,) = OCRVQACoin.preflight(unanswerable='upstraem')
+    assert problem.where == 'metric ocrvqa_coin: unanswerable'
+    assert MLLMCLRS.preflight(substring_match='word') == [] and MLLMCLRS.preflight(mode='word')
 
 
 def test_scoring_is_linear_and_quick():

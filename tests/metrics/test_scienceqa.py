@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from coinkit.errors import DataError
-from coinkit.metrics.scienceqa import ScienceQACoin
+from coinkit.metrics.scienceqa import ScienceQACoin, ScienceQALlava
 from coinkit.types import Prediction
 
 
@@ -44,3 +44,21 @@ def test_missing_answers_count_in_both_modes():
     for mode in ('default', 'upstream'):
         score = ScienceQACoin(mode=mode).score(rows)
         assert (score.value, score.counts['items'], score.counts['missing']) == (50.0, 2, 1)
+
+
+@pytest.mark.parametrize('text, upstream, default', [
+    ('The answer is B.', 'B', 'B'), ('The answer is B', None, 'B'), ('The answer is B. The answer is B.', None, 'B'),
+    ('The answer is B. The answer is C.', None, None), ('the answer is B.', None, None), ('The answer is B\n', None, 'B'),
+    ('so B', None, None), ('C', 'C', 'C'), ('D. dog', 'D', 'D'), ('The answer is Z!', 'Z', 'Z')])
+def test_letter_as_llava_reads_it(text, upstream, default):
+    assert tuple(ScienceQALlava(mode=mode).letter(text, 4) for mode in ('upstream', 'default')) == (upstream, default)
+
+
+def test_a_letter_that_is_no_option_is_wrong():
+    assert ScienceQALlava().score([Prediction('1', 'The answer is Z!', ('A',), {'choices': ['x', 'y']})]).value == 0.0
+
+
+@pytest.mark.parametrize('context', [{'choices': 'ab'}, {'num_choices': 9}, {'num_choices': 2, 'gold_index': -1}])
+def test_odd_contexts_are_refused(context):
+    with pytest.raises(DataError, match='q7'):
+        ScienceQACoin().score([Prediction('q7', 'B', ('dog',), context)])
