@@ -45,6 +45,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add('--warmup', type=int, default=100, help='steps of linear warm-up before the cosine')
     add('--seed', type=int, default=0)
     add('--mix', nargs='*', default=[], metavar='KIND=WEIGHT', help=f'sampling weights over {", ".join(KINDS)}')
+    add('--answer-first', type=float, default=0.0, metavar='SHARE', help='share of sentences turned to start with the answer')
     add('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     add('--workers', type=int, default=0, help='processes that draw pictures ahead; 0 draws in the training process')
     add('--save-every', type=int, default=200, help='steps between checkpoints')
@@ -104,11 +105,13 @@ def main(argv: list[str] | None = None) -> int:
         model = MiniModel.start(args.arch, args.init, seed=args.seed, freeze_vision=args.freeze_vision,
                                 device=args.device, resuming=(args.out / CHECKPOINT).is_file())
         recipe = {'arch': args.arch, 'init': model.origin, 'freeze_vision': args.freeze_vision, 'steps': args.steps,
-                  'batch_size': args.batch_size, 'lr': args.lr, 'warmup': args.warmup, 'seed': args.seed, 'mix': mix}
+                  'batch_size': args.batch_size, 'lr': args.lr, 'warmup': args.warmup, 'seed': args.seed, 'mix': mix,
+                  'answer_first': args.answer_first}
         trainer = Trainer(model, recipe)
         if trainer.resume(args.out):
             console.print(f'continuing {args.out} at step {trainer.step} of {args.steps}')
-        with Stream(mix, seed=args.seed, batch_size=args.batch_size, workers=args.workers) as stream:
+        with Stream(mix, seed=args.seed, batch_size=args.batch_size, workers=args.workers,
+                    answer_first=args.answer_first) as stream:
             if not train(trainer, stream, args, console):
                 return 0
         scores = HeldOut(args.evaluate).score(model)

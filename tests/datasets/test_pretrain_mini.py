@@ -102,6 +102,20 @@ def test_worker_processes_draw_the_same_batches():
         assert ours.images[0].load().tobytes() == theirs.images[0].load().tobytes()
 
 
+@pytest.mark.parametrize(('kind', 'first'), [
+    ('textvqa', 'is what the sign says.'), ('imagenet', 'is the object.'), ('vqav2', 'is the count.'),
+    ('grounding', 'is where it is.'), ('ocrvqa', 'is the ')])
+def test_a_sentence_can_start_with_the_answer(kind, first):
+    seeds = [f'first/{number}' for number in range(4)]
+    for plain, turned in zip(draw(seeds, {kind: 1.0}), draw(seeds, {kind: 1.0}, 1.0), strict=True):
+        answer = turned.turns[1].text.split(' ')[0]
+        assert turned.turns[1].text.startswith(f'{answer} {first}') and answer in plain.turns[1].text
+        assert turned.turns[0].text.splitlines()[0] == plain.turns[0].text.splitlines()[0]
+        assert turned.turns[0].text.count('\n') == 1
+        assert turned.images[0].load().tobytes() == plain.images[0].load().tobytes()
+    assert draw(seeds, {'scienceqa': 1.0}, 1.0)[0].turns == draw(seeds, {'scienceqa': 1.0})[0].turns
+
+
 def test_half_of_the_rows_have_the_prompt_of_evaluation():
     model = MiniModel.start('minigpt_v2', 'shipped', seed=0, freeze_vision=True, device='cpu')
     sample = draw(['one'], {'gqa': 1.0})[0]

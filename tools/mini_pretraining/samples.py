@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from coinkit.datasets.mini.dataset import DrawnImage
 from coinkit.datasets.mini.sentences import KINDS, draw_sentence
 from coinkit.types import Sample, Turn
+from tools.mini_pretraining.answer_first import turned
 
 if TYPE_CHECKING:
     from tools.mini_pretraining.model import MiniModel
@@ -24,21 +25,24 @@ if TYPE_CHECKING:
 EVALUATION_BATCH = 100
 
 
-def draw(seeds: Sequence[str], mix: Mapping[str, float]) -> list[Sample]:
-    """One training sample per seed."""
-    return [_sample(seed, mix) for seed in seeds]
+def draw(seeds: Sequence[str], mix: Mapping[str, float], answer_first: float = 0.0) -> list[Sample]:
+    """One training sample per seed; of those that can, a share `answer_first` names the answer first."""
+    return [_sample(seed, mix, answer_first) for seed in seeds]
 
 
-def _sample(seed: str, mix: Mapping[str, float]) -> Sample:
+def _sample(seed: str, mix: Mapping[str, float], answer_first: float) -> Sample:
     drawn, human, answer = draw_sentence(Random(seed), mix)
+    rng = Random(f'{seed}/form')
+    if rng.random() < answer_first:
+        human, answer = turned(human, answer, rng) or (human, answer)
     return Sample(seed, 'pretraining', (DrawnImage(seed, drawn.image),), (Turn('human', human), Turn('gpt', answer)))
 
 
 class Stream:
     """Training batches by step number; a context manager, because it may own worker processes."""
 
-    def __init__(self, mix: Mapping[str, float], *, seed: int, batch_size: int, workers: int = 0):
-        self.mix, self.seed, self.batch_size = dict(mix), seed, batch_size
+    def __init__(self, mix: Mapping[str, float], *, seed: int, batch_size: int, workers: int = 0, answer_first: float = 0.0):
+        self.mix, self.seed, self.batch_size, self.answer_first = dict(mix), seed, batch_size, answer_first
         self.workers = workers
         self._pool = ProcessPoolExecutor(workers, get_context('spawn')) if workers else None
 
@@ -55,11 +59,11 @@ class Stream:
     def steps(self, first: int, last: int) -> Iterator[list[Sample]]:
         """Batches of steps first..last-1, in order, at most a few steps per worker ahead."""
         if self._pool is None:
-            yield from (draw(self.seeds(step), self.mix) for step in range(first, last))
+            yield from (draw(self.seeds(step), self.mix, self.answer_first) for step in range(first, last))
             return
         ahead: deque[Future[list[Sample]]] = deque()
         for step in range(first, last):
-            ahead.append(self._pool.submit(draw, self.seeds(step), self.mix))
+            ahead.append(self._pool.submit(draw, self.seeds(step), self.mix, self.answer_first))
             if len(ahead) > 3 * self.workers:
                 yield ahead.popleft().result()
         while ahead:
