@@ -45,7 +45,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add('--warmup', type=int, default=100, help='steps of linear warm-up before the cosine')
     add('--seed', type=int, default=0)
     add('--mix', nargs='*', default=[], metavar='KIND=WEIGHT', help=f'sampling weights over {", ".join(KINDS)}')
-    add('--answer-first', type=float, default=0.0, metavar='SHARE', help='share of sentences turned to start with the answer')
+    add('--answer-first', type=float, default=0.0, metavar='SHARE', help='of the sentences: answer at their start')
     add('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     add('--workers', type=int, default=0, help='processes that draw pictures ahead; 0 draws in the training process')
     add('--save-every', type=int, default=200, help='steps between checkpoints')
