@@ -72,6 +72,13 @@ def test_compat_switches_the_released_reading_back() -> None:
     assert kept['router_parse'] == 'strict'
 
 
+def test_mini_brings_the_routers_schedule_along() -> None:
+    (full,), (mini,) = (load_config('coin/llava_mr_lora', mini=mini).methods for mini in (False, True))
+    assert (full['router_lr'], full['router_epochs'], full['rank'], full['alpha']) == (5e-6, 40, 128, 256)
+    assert mini['router_lr'] > 1e-4 and (mini['rank'], mini['alpha']) == (16, 32)
+    assert 'mini' not in full and 'mini' not in mini
+
+
 # --- the prompt -----------------------------------------------------------------------------------------------------
 
 EXPERTS = [Expert('A', 'Fin', 'finance'), Expert('B', 'Sci', 'science')]
