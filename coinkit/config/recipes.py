@@ -21,7 +21,10 @@ COMPAT: dict[str, dict[str, Any]] = {
     'lcia': {**_SHARED, 'schedule.lr_schedule': 'cosine', 'schedule.grad_clip': 0.0, 'schedule.projector_lr': 2e-5},
     'mllm_cl': {**_SHARED, 'schedule.lr_schedule': 'cosine', 'schedule.grad_clip': 0.0, 'schedule.projector_lr': None}}
 
+_EMA = {'ema_init': 'after_first_step', 'ema_grad': 'upstream', 'ema_dtype': 'param', 'ema_missing_grad': 'upstream'}
+_GROUPS = {'test_miss': 'upstream', 'group_empty': 'error'}  # `cia_chain='released'` knows one order of one benchmark
 METHOD_SWITCHES: dict[str, dict[str, dict[str, Any]]] = {  # by `compat` and method; what a config says itself stays
+    'lcia': {'CIA': {**_EMA, **_GROUPS}, 'DynamicEMA': _EMA, 'InstructionGroups': _GROUPS},
     'mllm_cl': {'MRLoRA': {'router_parse': 'upstream', 'router_fallback': 'random'}}}
 
 

@@ -139,7 +139,7 @@ class InstructionGroups:
     # --- routing ------------------------------------------------------------------------------------------------
 
     def coinkit_route(self, state: Any, queries: Sequence[Query]) -> list[str] | None:
-        if not self.codebook.groups:
+        if not self.codebook.groups or not queries:
             return None
         if self.chain == 'released':
             return [self._released_stage(query.task) for query in queries]

@@ -103,6 +103,15 @@ def test_the_shipped_config_has_the_published_recipe() -> None:
     assert (method['rank'], method['alpha'], method['dropout']) == (128, 256, 0.05)
 
 
+def test_compat_brings_back_the_released_program() -> None:
+    """What a config says itself stays."""
+    loaded = load_config('coin/llava_cia', options=["compat='lcia'", "methods.0.ema_dtype='fp32'"])
+    released = dict(ema_init='after_first_step', ema_grad='upstream', ema_missing_grad='upstream', test_miss='upstream',
+                    group_empty='error')
+    assert {key: loaded.methods[0][key] for key in released} == released and loaded.methods[0]['ema_dtype'] == 'fp32'
+    assert (loaded.projector_carry, loaded.schedule.projector_lr, loaded.schedule.grad_clip) == ('upstream', 2e-5, 0.0)
+
+
 def test_the_shipped_configs_swap_to_mini() -> None:
     loaded = load_config('coin/llava_cia', mini=True)
     assert loaded.methods[0]['rank'] == 16 and loaded.methods[0]['alpha'] == 32 and loaded.schedule.steps == 80
