@@ -140,8 +140,8 @@ def show_estimate(found: Estimate, *, example: bool = False) -> None:
         print(f'\nthe first prompt:\n\n{found.example}')
 
 
-def _show(folder: Path, runs: Sequence[RunCells], unanswered: Sequence[Unanswered]) -> int:
-    """Tables, reports, and what is left."""
+def _report(folder: Path, runs: Sequence[RunCells]) -> None:
+    """The tables, and every run's report with the new parts."""
     from coinkit.cli.train import show_run
     from coinkit.report.writer import write_report
 
@@ -149,6 +149,11 @@ def _show(folder: Path, runs: Sequence[RunCells], unanswered: Sequence[Unanswere
         if len(runs) > 1 and (run.folder / 'matrix.json').exists():
             write_report(run.folder)
     show_run(folder)
+
+
+def _show(folder: Path, runs: Sequence[RunCells], unanswered: Sequence[Unanswered]) -> int:
+    """What came of it, and what is left."""
+    _report(folder, runs)
     if unanswered:
         reasons = sorted({each.reason for each in unanswered})
         print(f'{len(unanswered)} questions have no answer; their cells have no score. Run the same command again.',

@@ -55,7 +55,7 @@ class LocalTransformers(Judge):
         if not (self.folder / 'config.json').is_file():
             return [Problem(where, 'not a model folder of transformers (no config.json).',
                             'Give a folder with config.json, weights and tokenizer; nothing is downloaded.')]
-        if not any(self.folder.glob(f'*{suffix}') for suffix in _WEIGHTS):
+        if not any(path.suffix in _WEIGHTS for path in self.folder.iterdir()):
             return [Problem(where, 'there are no weights in this folder.')]
         return []
 
@@ -113,14 +113,15 @@ class LocalTransformers(Judge):
 
     @cached_property
     def _generation(self) -> Any:
-        """Our own settings alone: the folder's generation_config may sample or penalise."""
+        """Our own settings alone: the folder's generation_config may sample or penalise, and fills in what is not set."""
         from transformers import GenerationConfig
 
         sampled = self.decoding == 'upstream'
         settings = {'do_sample': sampled, **({'top_k': 0, **UPSTREAM_SAMPLING} if sampled else {})}
-        ends = getattr(self._model.generation_config, 'eos_token_id', None) or self._tokenizer.eos_token_id
-        return GenerationConfig(max_new_tokens=self.max_new_tokens, eos_token_id=ends,
-                                pad_token_id=self._tokenizer.pad_token_id, **settings)
+        ends = self._model.generation_config.eos_token_id
+        self._model.generation_config = GenerationConfig()
+        return GenerationConfig(max_new_tokens=self.max_new_tokens, pad_token_id=self._tokenizer.pad_token_id,
+                                eos_token_id=self._tokenizer.eos_token_id if ends is None else ends, **settings)
 
     def _ids(self, question: Question) -> list[int]:
         from jinja2 import TemplateError

@@ -12,8 +12,8 @@ from coinkit.types import Prediction, Turn
 def test_blocks_in_order_with_their_content():
     prompt = judge_prompt('<image>\nWhat is it?\nAnswer with one word.', 'a cat', 'A dog.')
     places = [prompt.index(text) for text in (
-        '[Context]', '[Question]', 'What is it?', '[Ground Truth]', 'a cat', '[End of Ground Truth]', '[Assistant]', 'A dog.',
-        '[End of Assistant]', '[System]')]
+        '[Context]', '[Question]', 'What is it?', '[Ground Truth]', 'a cat', '[End of Ground Truth]', '[Assistant]',
+        'A dog.', '[End of Assistant]', '[System]')]
     assert places == sorted(places)
     assert 'one word' not in prompt and '<image>' not in prompt
     rule = prompt.partition('[System]')[2]
