@@ -182,7 +182,8 @@ class Evaluator:
         lines = path.read_bytes().splitlines()  # as bytes: text also splits at U+0085 and U+2028, which answers may hold
         predictions = [Prediction.from_json(json.loads(line)) for line in lines]
         score = METRICS.build(dict(task.metric)).score(predictions)
-        return {'stage': name, 'task': task.name, 'score': score.value, 'count': len(predictions),
+        count = score.counts.get('items', len(predictions))  # what was divided by
+        return {'stage': name, 'task': task.name, 'score': score.value, 'count': count,
                 'metric': task.metric['type'], 'counts': dict(score.counts), 'details': dict(score.details),
                 'signature': signature, 'predictions_sha256': atomic.sha256_file(path)}
 

@@ -71,7 +71,7 @@ def require_java() -> None:
 def tokenized(texts: Sequence[str], references: Sequence[Sequence[str]], tokenize: Any) -> tuple[Captions, Captions]:
     """Captions and references by row, as words between spaces; all go to the tokeniser at once."""
     flat = [*texts, *(reference for each in references for reference in each)]
-    words = iter(tokenize([' '.join(text.split()) for text in flat]))  # no line breaks, whatever Unicode calls one
+    words = iter(tokenize([' '.join(text.split()) for text in flat]))  # line breaks of any kind would shift what follows
     found = {row: [next(words)] for row in range(len(texts))}
     return found, {row: [next(words) for _ in each] for row, each in enumerate(references)}
 
