@@ -21,14 +21,20 @@ CLAIM = 'coinkit_prepare_model'  # the hook by which a method claims the adapter
 
 def build_methods(config: RunConfig) -> list[tuple[str, Any]]:
     """The methods in config order; when none of them claims the adapters, FineTune does, before them all."""
+    if problems := claim_problems(config):
+        raise ConfigError(problems)
     methods = [(method['type'], METHODS.build(dict(method))) for method in config.methods]
-    claims = [name for name, method in methods if hasattr(method, CLAIM)]
-    if len(claims) > 1:
-        raise ConfigError(Problem(f'{config.source}: methods', f'{" and ".join(claims)} both claim the adapters.',
-                                  'Keep one of them; the others must be methods that only add to it.'))
-    if not claims:
+    if not any(hasattr(method, CLAIM) for _, method in methods):
         methods.insert(0, ('FineTune', METHODS.get('FineTune')()))
     return methods
+
+
+def claim_problems(config: RunConfig) -> list[Problem]:
+    """More than one method that wants to say what is trained."""
+    claims = [method['type'] for method in config.methods if hasattr(METHODS.get(method['type']), CLAIM)]
+    return [] if len(claims) < 2 else [
+        Problem(f'{config.source}: methods', f'{" and ".join(claims)} {"both" if len(claims) == 2 else "all"} claim the '
+                'adapters.', 'Keep one of them; the others must be methods that only add to it.')]
 
 
 def build_hooks(config: RunConfig) -> RunHooks:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from coinkit.config import RunConfig, resolve_stream, variants
+from coinkit.engine.builder import claim_problems
 from coinkit.engine.datasets import StreamDatasets
 from coinkit.engine.init_from import init_problems
 from coinkit.engine.run_dir import RunDir
@@ -22,6 +23,7 @@ def check(config: RunConfig, run: RunDir | None = None) -> None:
     """Raise one ConfigError with every problem of a run; `run` = the directory it will be written to."""
     missing = [*component_problems(BACKBONES, config.backbone, 'backbone'), *data_problems(config)]
     problems = [problem for method in config.methods for problem in component_problems(METHODS, method, 'methods')]
+    problems += claim_problems(config)
     problems += component_problems(STRATEGIES, resolve(config.strategy), 'strategy')
     for task in resolve_stream(config):
         problems += component_problems(METRICS, task.metric, f'{task.name}: metric')

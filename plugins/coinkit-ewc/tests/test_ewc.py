@@ -72,6 +72,7 @@ def test_memory_does_not_grow_with_the_number_of_tasks() -> None:
     assert one.coinkit_state_dict(None).keys() == five.coinkit_state_dict(None).keys()
     assert five.fisher['w'].shape == (1,) and five.anchor['w'].item() == 2.0  # the mean of 0..4
     assert five.constant.item() == pytest.approx(10.0)  # 4 + 1 + 0 + 1 + 4
+    assert one.stored_numbers(None) == five.stored_numbers(None) == 3  # F, theta* and the constant
 
 
 def test_what_the_loss_does_not_reach_is_left_alone() -> None:
