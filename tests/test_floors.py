@@ -23,7 +23,7 @@ FLOORS = {
     'cli': 5, 'testing': 5, '__main__': 5,
 }
 NO_TORCH = {'types', 'errors', 'registry', 'atomic', 'config', 'plugins', 'hookspecs', 'builtins', 'report', 'cli',
-            'metrics', 'datasets', '__init__', '__main__'}
+            'metrics', 'datasets', 'judges', '__init__', '__main__'}
 HEAVY = {'torch', 'transformers', 'peft', 'deepspeed', 'accelerate'}
 NN_ALLOWED = {'torch', 'numpy', 'safetensors', 'coinkit'}  # tensors and their files, nothing else
 FILES = sorted(path for path in PACKAGE.rglob('*.py') if 'configs' not in path.relative_to(PACKAGE).parts)

@@ -46,5 +46,6 @@ def _bar(axes: Axes, y: float, loss: Loss) -> None:
 
 def _legend(axes: Axes) -> None:
     from matplotlib.patches import Patch
-    patches = [Patch(color=fill, label='format (wrong)' if kind == 'format' else kind) for kind, fill in _FILLS.items()]
+    wrong = ('format', 'knowledge')
+    patches = [Patch(color=fill, label=f'wrong: {kind}' if kind in wrong else kind) for kind, fill in _FILLS.items()]
     axes.legend(handles=patches, ncols=len(patches), loc='lower left', bbox_to_anchor=(0, 1.0), borderaxespad=0.2)
