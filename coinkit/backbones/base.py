@@ -72,6 +72,12 @@ class Backbone(ABC):
         return inject(self.model, targets=targets or self.lora_targets, gate=gate, dropout=dropout,
                       dropout_mode=dropout_mode)
 
+    def find_targets(self, targets: str | list[str] | None = None) -> list[str]:
+        """Names of the linears that `insert_bank` would take."""
+        from coinkit.backbones.inject import find_targets
+
+        return find_targets(self.model, targets or self.lora_targets)
+
     def set_gradient_checkpointing(self, enabled: bool) -> None:
         """Recompute the language model's layers in the backward pass, or not."""
         language = self.model.get_submodule(self.language_model)

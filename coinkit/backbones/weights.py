@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from coinkit.errors import CoinkitError, ConfigError, Problem
 
+logging.getLogger('bitsandbytes').setLevel(logging.ERROR)  # it tells at every import which kernels this CPU lacks
 SMALL = 2**30  # bytes: what loads in a moment needs no progress bar
 WHERE = 'backbone.checkpoint'
 PICKLED = ('.bin', '.pth', '.pt')

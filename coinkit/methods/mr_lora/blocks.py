@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from coinkit.backbones.inject import find_targets
 from coinkit.errors import ConfigError, Problem
 from coinkit.nn.adapter_folder import load_adapter, split_tensors
 
@@ -24,7 +23,7 @@ def with_tower(backbone: Any, targets: str | list[str] | None) -> list[str]:
                                   'Set vision_lora=False, or name the linears in targets.'))
     tower = [name for name, module in backbone.model.named_modules()
              if name.startswith(f'{backbone.vision_tower}.') and hasattr(module, 'in_features')]
-    return list(dict.fromkeys([*find_targets(backbone.model, targets or backbone.lora_targets), *tower]))
+    return list(dict.fromkeys([*backbone.find_targets(targets), *tower]))
 
 
 def trained_outside(state: Any) -> dict[str, Tensor]:
