@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+IMAGE_TAG = '<image>'  # a picture in the text of a record
+
 
 @runtime_checkable
 class ImageSource(Protocol):

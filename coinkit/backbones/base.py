@@ -7,7 +7,7 @@ Parameter names anywhere in coinkit are the names of `backbone.model.named_param
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -77,6 +77,12 @@ class Backbone(ABC):
         from coinkit.backbones.inject import find_targets
 
         return find_targets(self.model, targets or self.lora_targets)
+
+    def read_lora(self, folder: str) -> Mapping[str, tuple[Tensor, Tensor]]:
+        """A and B by module, of a PEFT LoRA folder."""
+        from coinkit.backbones.peft_io import read_peft
+
+        return read_peft(folder).factors
 
     def set_gradient_checkpointing(self, enabled: bool) -> None:
         """Recompute the language model's layers in the backward pass, or not."""

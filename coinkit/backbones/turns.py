@@ -11,10 +11,9 @@ from dataclasses import replace
 
 from coinkit.backbones.text_codec import TextCodec
 from coinkit.errors import DataError
-from coinkit.types import Turn
+from coinkit.types import IMAGE_TAG, Turn
 
 IMAGE_ID = -200  # a picture in ids; never embedded
-IMAGE_TAG = '<image>'
 Tokens = tuple[list[int], list[int]]  # ids, labels
 
 

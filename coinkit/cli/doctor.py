@@ -23,7 +23,7 @@ from coinkit.config import shipped_names
 
 REQUIRED = ('torch', 'transformers', 'peft', 'accelerate', 'mmengine-lite', 'pluggy', 'pillow', 'pycocotools', 'numpy',
             'safetensors', 'tokenizers', 'sentencepiece', 'protobuf', 'rich', 'matplotlib', 'tensorboard',
-            'scikit-learn', 'jinja2')
+            'scikit-learn', 'scipy', 'jinja2')
 EXTRAS = {'deepspeed': ('deepspeed', 'ZeRO-1/2/3'), 'flash-attn': ('flash', 'faster attention; SDPA otherwise'),
           'pycocoevalcap': ('caption', 'caption scores; needs Java'), 'bitsandbytes': ('quant', 'quantised backbones'),
           'vllm': ('vllm', 'LLM judges'), 'pytest': ('dev', 'the test suite')}

@@ -2,15 +2,20 @@
 
 The evaluator fills cells with it, and routing methods ask through `state.ask`. The plan depends on the questions and
 the token budget alone, whatever the number of processes, so an interrupted round resumes to the same bytes.
+Shape suffixes: B rows, L tokens, V vocabulary.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+from coinkit.data.batch import IGNORE, Encoded
 from coinkit.engine import generation
 from coinkit.engine.partial import Answers, PartialAnswers
 from coinkit.engine.questions import Questions
@@ -61,3 +66,28 @@ def ask(state: RunState, samples: Sequence[Sample], *, max_new_tokens: int, labe
     state.strategy.barrier()  # every process has read before the main one removes
     partial.remove(only_on=state.strategy.is_main)
     return [found[position] for position in range(len(samples))]
+
+
+def likeliest(state: RunState, samples: Sequence[Sample], ids: Sequence[int], *, after: Sequence[int],
+              label: str) -> list[int]:
+    """Which of `ids` has the highest logit behind each prompt and the tokens `after`; one prefill a batch."""
+    questions = Questions(state.backbone, samples, on_bad_image=state.config.data.on_bad_image)
+    requests = [questions.request(position, 1) for position in range(len(samples))]
+    mine = share_of_batches(state, [request.length + len(after) for request in requests])
+    best: list[tuple[int, int]] = []
+    fixed = state.bank.fixed() if state.bank is not None else nullcontext()
+    with state.reporter.bar(label, len(samples), unit='questions') as bar, generation.evaluating(state.backbone), fixed:
+        for batch in mine:
+            rows = state.backbone.collate([_extended(requests[i].encode(), after) for i in batch], padding_side='left')
+            logits_BV, _ = state.backbone.prefill(rows)
+            best += zip(batch, logits_BV[:, list(ids)].argmax(-1).tolist(), strict=True)
+            bar.advance(len(batch) * state.strategy.world_size)
+            state.interrupt.check(f'the finished answers are in {state.run.path}')
+    found = dict(pair for share in state.strategy.gather_json(best) for pair in share)
+    return [found[position] for position in range(len(samples))]
+
+
+def _extended(encoded: Encoded, after: Sequence[int]) -> Encoded:
+    more = torch.tensor(after, dtype=encoded.input_ids_L.dtype)
+    return replace(encoded, input_ids_L=torch.cat([encoded.input_ids_L, more]),
+                   labels_L=torch.cat([encoded.labels_L, torch.full_like(more, IGNORE)]))

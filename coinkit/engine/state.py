@@ -18,7 +18,7 @@ from coinkit.data.batch import Batch, ForwardOutput
 from coinkit.data.images import BadImagePolicy
 from coinkit.data.sampling import Subset
 from coinkit.engine import adapters
-from coinkit.engine.asking import ask
+from coinkit.engine.asking import ask, likeliest
 from coinkit.engine.generation import CPU_TOKEN_BUDGET, evaluating
 from coinkit.engine.interrupt import Interrupt
 from coinkit.engine.loader import encode_samples
@@ -132,6 +132,12 @@ class RunState:
         """Put the adapter of a finished stage (`00-zero-shot`, `01-scienceqa`...) into the model."""
         adapters.load(self, self.run.adapter(name))
 
+    def init_source(self) -> tuple[Path, str] | None:
+        """Directory and stage of the run that theta_0 was taken from (`init_from`), as long as it is there."""
+        from coinkit.engine.init_from import source_stage
+
+        return source_stage(self.config.init_from) if self.config.init_from else None
+
     def each_batch(self, samples: Dataset, *, grad: bool = False, batch_size: int = 1,
                    label: str = 'data pass') -> Iterator[tuple[Batch, ForwardOutput]]:
         """Forward `samples` in order with a progress bar; every rank sees its share (rank, rank + world size, ...).
@@ -159,6 +165,11 @@ class RunState:
         `signature` must tell weights and questions apart; other batches are not read.
         """
         return ask(self, samples, max_new_tokens=max_new_tokens, label=label, path=path, signature=signature)
+
+    def likeliest(self, samples: Sequence[Sample], ids: Sequence[int], *, after: Sequence[int] = (),
+                  label: str) -> list[int]:
+        """Position in `ids` of the token with the highest logit behind each prompt and the tokens `after`."""
+        return likeliest(self, samples, ids, after=after, label=label)
 
     def method_state(self) -> Mapping[str, Any]:
         """Every plug-in's resumable state, by plug-in name."""

@@ -76,13 +76,12 @@ class MRLoRA(FineTune):
         if self.router_init == 'previous' and state.index > 0:
             state.bank.load_state_dict(before, strict=False)
         elif self.router_init == 'merged':
-            state.bank.load_state_dict(self._published_start(), strict=False)
+            state.bank.load_state_dict(self._published_start(state), strict=False)
 
-    def _published_start(self) -> dict[str, Tensor]:
+    def _published_start(self, state: Any) -> dict[str, Tensor]:
         """The released script's start: a LoRA folder (which was not published)."""
-        from coinkit.backbones.peft_io import read_peft
-
-        return {f'{module}.{ROUTER}.{half}': tensor for module, pair in read_peft(self.router_start).factors.items()
+        return {f'{module}.{ROUTER}.{half}': tensor
+                for module, pair in state.backbone.read_lora(self.router_start).items()
                 for half, tensor in zip('AB', pair, strict=True)}
 
     def coinkit_phases(self, state: Any) -> list[Phase]:

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from coinkit.backbones.turns import IMAGE_TAG
 from coinkit.errors import BadImage, ConfigError, DataError, Problem
-from coinkit.types import Query, Sample, Turn
+from coinkit.types import IMAGE_TAG, Query, Sample, Turn
 
 FOLDER = Path(__file__).parent / 'prompts'
 PARTS = ('role', 'task', 'instructions', 'pool', 'expert', 'question', 'closing')

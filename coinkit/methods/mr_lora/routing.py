@@ -2,7 +2,6 @@
 
 The outcome is kept in the run directory under a hash of the weights and the questions, so that an interrupted
 evaluation asks once and goes on with the same letters.
-Shape suffixes: B rows, V vocabulary.
 """
 
 from __future__ import annotations
@@ -10,18 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from coinkit import atomic
-from coinkit.data.batch import IGNORE, Encoded
-from coinkit.engine.asking import share_of_batches
-from coinkit.engine.generation import evaluating
-from coinkit.engine.questions import Questions
 from coinkit.errors import RunError
 from coinkit.methods.mr_lora.letters import parse_letter
 from coinkit.nn.adapter_folder import read_card
@@ -92,23 +84,9 @@ def _decide(state: Any, asked: Sequence[Sample], positions: Sequence[int], known
 
 def likeliest_letters(state: Any, asked: Sequence[Sample], positions: Sequence[int], known: Sequence[str]) -> list[str]:
     """The known letter with the highest logit where the answer's letter stands: one prefill per batch."""
-    backbone = state.backbone
-    prefix, ids = letter_ids(backbone, known)
-    questions = Questions(backbone, asked, on_bad_image=state.config.data.on_bad_image)
-    requests = [questions.request(position, 1) for position in positions]
-    mine = share_of_batches(state, [request.length + len(prefix) for request in requests])
-    best: list[tuple[int, int]] = []
-    fixed = state.bank.fixed() if state.bank is not None else nullcontext()
-    with state.reporter.bar(f'{state.stage_name}: routes by logits', len(positions), unit='questions') as bar, \
-            evaluating(backbone), fixed:
-        for batch in mine:
-            rows = backbone.collate([_extended(requests[i].encode(), prefix) for i in batch], padding_side='left')
-            logits_BV, _ = backbone.prefill(rows)
-            best += zip(batch, logits_BV[:, ids].argmax(-1).tolist(), strict=True)
-            bar.advance(len(batch) * state.strategy.world_size)
-            state.interrupt.check(f'the finished routes are in {state.run.path}')
-    found = dict(pair for share in state.strategy.gather_json(best) for pair in share)
-    return [known[found[i]] for i in range(len(positions))]
+    prefix, ids = letter_ids(state.backbone, known)
+    chosen = state.likeliest([asked[i] for i in positions], ids, after=prefix, label=f'{state.stage_name}: routes by logits')
+    return [known[number] for number in chosen]
 
 
 def letter_ids(backbone: Any, letters: Sequence[str]) -> tuple[list[int], list[int]]:
@@ -123,9 +101,3 @@ def letter_ids(backbone: Any, letters: Sequence[str]) -> tuple[list[int], list[i
         raise RunError(f"the tokenizer does not tell the letters {', '.join(letters)} apart by their first token. Choose "
                        "others with the method's alphabet, or router_fallback='base' or 'random'.")
     return rows[0][len(prompt):start] if rows[0][:len(prompt)] == prompt else [], ids
-
-
-def _extended(encoded: Encoded, prefix: Sequence[int]) -> Encoded:
-    more = torch.tensor(prefix, dtype=encoded.input_ids_L.dtype)
-    return replace(encoded, input_ids_L=torch.cat([encoded.input_ids_L, more]),
-                   labels_L=torch.cat([encoded.labels_L, torch.full_like(more, IGNORE)]))
