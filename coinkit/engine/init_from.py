@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from coinkit.config.init_source import split_source
 from coinkit.engine import adapters
 from coinkit.engine.run_dir import RunDir, choose_stage
 from coinkit.engine.state import RunState
@@ -13,14 +14,6 @@ from coinkit.errors import CoinkitError, ConfigError, Problem
 from coinkit.nn.adapter_folder import read_card
 
 WHERE = 'init_from'
-
-
-def split_source(source: str) -> tuple[Path, str | None]:
-    """`RUN:3` -> (RUN, '3'); a path that exists as it is has no stage."""
-    if Path(source).exists() or ':' not in source:
-        return Path(source), None
-    path, stage = source.rsplit(':', 1)
-    return Path(path), stage
 
 
 def init_problems(source: str) -> list[Problem]:
@@ -40,15 +33,23 @@ def init_problems(source: str) -> list[Problem]:
                     "Give 'RUN', 'RUN:stage' or a PEFT folder.")]
 
 
+def source_stage(source: str) -> tuple[Path, str] | None:
+    """Run directory and folder name of the stage; None when the source is not (or no longer) a run."""
+    path, stage = split_source(source)
+    if not (path / 'ledger.jsonl').is_file():
+        return None
+    old = RunDir(path)
+    return path, choose_stage(old, old.open_ledger(writable=False), stage)
+
+
 def load_init(state: RunState, source: str) -> None:
     """Put the source's adapter into the model as theta_0 of this run."""
-    path, stage = split_source(source)
-    if (path / 'ledger.jsonl').is_file():
-        old = RunDir(path)
-        name = choose_stage(old, old.open_ledger(writable=False), stage)
-        _check_shape(state, source, read_card(old.adapter(name)))
-        adapters.load(state, old.adapter(name))
-        state.reporter.say(f'starting from {path}, stage {name}')
+    path, _ = split_source(source)
+    if found := source_stage(source):
+        folder = RunDir(path).adapter(found[1])
+        _check_shape(state, source, read_card(folder))
+        adapters.load(state, folder)
+        state.reporter.say(f'starting from {path}, stage {found[1]}')
         return
     _load_peft(state, path)
     state.reporter.say(f'starting from the PEFT adapter {path}')

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from coinkit import atomic
+from coinkit.config.init_source import split_source
 from coinkit.errors import Problem
 from coinkit.methods.instruction_codebook import Codebook
 
@@ -22,8 +23,6 @@ ZERO = '00-zero-shot'
 
 def problems(config: Any) -> list[Problem]:
     """Of the codebook that `init_from` brings along."""
-    from coinkit.engine.init_from import split_source
-
     if not config.init_from:
         return []
     path = _file(split_source(config.init_from)[0])
@@ -42,22 +41,16 @@ def take_over(state: Any) -> Codebook:
     """The group that comes along. A copy is kept in the run, which may outlive its source. Every rank must call."""
     own = state.store(FOLDER) / START
     if state.strategy.is_main and not own.exists():
-        atomic.write_json(own, _group_of_source(state.config.init_from).to_json())
+        atomic.write_json(own, _group_of_source(state.init_source()).to_json())
     state.strategy.barrier()
     return Codebook.from_json(_read(own))
 
 
-def _group_of_source(source: str) -> Codebook:
-    from coinkit.engine.init_from import split_source
-    from coinkit.engine.run_dir import RunDir, choose_stage
-
-    path, stage = split_source(source)
-    if not _file(path).exists():
+def _group_of_source(source: tuple[Path, str] | None) -> Codebook:
+    if source is None or not _file(source[0]).exists():
         return Codebook()
-    run = RunDir(path)
-    chosen = choose_stage(run, run.open_ledger(writable=False), stage)
-    groups = Codebook.from_json(_read(_file(path))).groups
-    return Codebook([replace(group, stage=ZERO) for group in groups if group.stage == chosen])
+    groups = Codebook.from_json(_read(_file(source[0]))).groups
+    return Codebook([replace(group, stage=ZERO) for group in groups if group.stage == source[1]])
 
 
 def _file(run: Path) -> Path:

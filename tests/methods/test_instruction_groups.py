@@ -12,6 +12,7 @@ from coin_rows import DIVERSE, ORDER, ORDERS, ORIGINAL, TWO_LINES, Coin, write_t
 from mini_runs import config, write_config
 
 from coinkit.engine import preflight
+from coinkit.engine.init_from import source_stage
 from coinkit.engine.ledger import Ledger
 from coinkit.errors import ConfigError, DataError
 from coinkit.methods.codebook_source import foreign
@@ -228,6 +229,7 @@ def test_the_group_of_the_adapter_a_run_starts_from_comes_along(tmp_path: Path) 
     source = source_run(tmp_path / 'old', 'coin', '01-textvqa')
     coin, method = Coin(tmp_path / 'coin', order=('GQA', 'VQAv2')), InstructionGroups(style='diverse')
     coin.config.init_from = str(source)
+    coin.init_source = lambda: source_stage(coin.config.init_from)
     assert coin.train(method, until=1) == ['00-zero-shot'] and method.reuses(coin)
     assert groups_of(method) == [{'TextVQA', 'GQA'}] and method.codebook.groups[0].stage == '01-gqa'
     source.rename(tmp_path / 'moved')
