@@ -6,7 +6,9 @@ against the nearest reference.
 
 from __future__ import annotations
 
-from coinkit.metrics.base import ItemMetric, Verdict, verdict
+from itertools import repeat
+
+from coinkit.metrics.base import RIGHT, ItemMetric, Verdict, verdict
 from coinkit.metrics.m4c import normalise
 from coinkit.metrics.switches import Mode
 from coinkit.types import Prediction
@@ -39,7 +41,8 @@ class STVQAANLS(ItemMetric):
     def judge(self, item: Prediction) -> Verdict:
         self.one_reference(item)
         answer = item.prediction.lower().strip()
-        return Verdict(max(anls(answer, reference.lower().strip()) for reference in set(item.references)))
+        golds = {reference.lower().strip() for reference in item.references}
+        return RIGHT if answer in golds else Verdict(max(anls(answer, gold) for gold in golds))
 
 
 def anls(a: str, b: str) -> float:
@@ -52,19 +55,15 @@ def anls(a: str, b: str) -> float:
 
 
 def edit_distance(a: str, b: str) -> int:
-    """Levenshtein distance, a whole column of the table per step as bits of two integers (Myers 1999, Hyyrö 2003)."""
-    if not a:
-        return len(b)
+    """Levenshtein distance; a column of the table per step, as the bits of two integers (Myers 1999, Hyyrö 2003)."""
     places: dict[str, int] = {}
     for place, letter in enumerate(a):
         places[letter] = places.get(letter, 0) | 1 << place
-    every, last = (1 << len(a)) - 1, 1 << len(a) - 1
-    up, down, distance = every, 0, len(a)
-    for letter in b:
-        same = places.get(letter, 0)
-        diagonal = (((same & up) + up) ^ up) | same | down
-        right, left = down | ~(diagonal | up), up & diagonal
-        distance += bool(right & last) - bool(left & last)
-        right = right << 1 | 1
-        up, down = (left << 1 | ~(diagonal | right)) & every, right & diagonal & every
-    return distance
+    up, down = -1, 0  # where the column rises and falls from one row to the next; bits beyond the text do not matter
+    for same in map(places.get, b, repeat(0)):
+        same |= down
+        diagonal = ((same & up) + up ^ up) | same
+        right = (down | ~(diagonal | up)) << 1 | 1
+        up, down = (up & diagonal) << 1 | ~(diagonal | right), right & diagonal
+    rows = (1 << len(a)) - 1
+    return len(b) + (up & rows).bit_count() - (down & rows).bit_count()
