@@ -27,6 +27,12 @@ if ! command -v "${compiler%% *}" >/dev/null; then
     exit 1
 fi
 
+if ! command -v java >/dev/null; then
+    printf 'check: a Java runtime is needed (METEOR and the caption tokeniser are Java programs) and none is on PATH.\n' >&2
+    printf 'Install one (apt install default-jre-headless; brew install openjdk).\n' >&2
+    exit 1
+fi
+
 bash tools/setup_env.sh || exit
 venv="$(cd "${COINKIT_VENV:-.venv}" && pwd)"
 export PATH="$venv/bin:$PATH"  # ninja and ruff are in there
