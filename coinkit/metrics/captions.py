@@ -12,11 +12,12 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from coinkit.errors import ConfigError, Problem
+from coinkit.errors import ConfigError, DataError, Problem
 
 TOKENIZERS = ('ptb', 'simple')
 NAMES = ('BLEU-1', 'BLEU-2', 'BLEU-3', 'BLEU-4', 'METEOR', 'ROUGE-L', 'CIDEr')
@@ -40,6 +41,8 @@ def scores(texts: Sequence[str], references: Sequence[Sequence[str]], tokenizer:
         if tokenizer == 'ptb':
             require_java()
         found, gold = tokenized(texts, references, ptb_tokens if tokenizer == 'ptb' else simple_tokens)
+        if not any(map(any, gold.values())):
+            raise DataError('no reference caption holds a word; there is nothing to compare with.')
         meteor = meteor_score(gold, found) if tokenizer == 'ptb' else None
     except NoJava as error:
         return nothing, str(error)
@@ -117,6 +120,8 @@ def meteor_score(gold: Captions, found: Captions) -> float:
     try:
         return 100 * meteor.compute_score(gold, found)[0]
     except (OSError, ValueError) as error:  # Java ended: a broken pipe, or an empty line instead of a number
+        with suppress(OSError):
+            meteor.meteor_p.stdin.close()  # what is left in it cannot be written, and the object's end would try again
         raise NoJava(f'METEOR stopped ({error}); it needs Java with 2 GB of memory.') from None
     finally:
         if meteor.lock.locked():  # compute_score lets go only when it succeeds, and the object's end waits for the lock
