@@ -11,7 +11,8 @@ from coinkit.testing import MethodBattery
 load_plugins()
 ARGUMENTS: dict[str, dict[str, Any]] = {  # what small runs need beside the defaults
     'DynamicEMA': dict(ema_when='always'),  # without a method that makes groups
-    'MoELoRA': dict(num_experts=2), 'MRLoRA': dict(router_samples=2, router_steps=2, router_batch_size=2)}
+    'MAS': dict(num_samples=2), 'MoELoRA': dict(num_experts=2),
+    'MRLoRA': dict(router_samples=2, router_steps=2, router_batch_size=2)}
 BESIDE: dict[str, list[dict[str, Any]]] = {}  # methods that one needs beside it
 
 for name in METHODS.names():
