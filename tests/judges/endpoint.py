@@ -89,12 +89,14 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers['Content-Length'])))
         prompt = body['messages'][-1]['content']
         attempt = self.endpoint.received(prompt, body, self.headers['Authorization'])
+        act = self.endpoint.behave(prompt, attempt)
+        if isinstance(act, Slow):
+            time.sleep(act.seconds)
+        self.endpoint.ended()  # before the answer leaves: after it, the client may already ask again
         try:
-            self._act(self.endpoint.behave(prompt, attempt), prompt)
+            self._act(act, prompt)
         except (BrokenPipeError, ConnectionResetError):
             pass  # the client has gone; that is its right
-        finally:
-            self.endpoint.ended()
 
     def _act(self, act: object, prompt: str) -> None:
         if isinstance(act, Status):
@@ -102,7 +104,6 @@ class _Handler(BaseHTTPRequestHandler):
         elif isinstance(act, Raw):
             self._send(200, act.body, {}, length=act.length)
         elif isinstance(act, Slow):
-            time.sleep(act.seconds)
             self._send(200, completion(act.text), {}, drip=act.drip)
             self._count(prompt)
         elif act is RESET:

@@ -85,7 +85,7 @@ def test_killed_twice_and_finished(run_dir):
 
 
 def test_sigterm_keeps_what_is_on_its_way_and_says_so(run_dir):
-    with serving(lambda prompt, attempt: Slow('8', 0.2)) as endpoint:
+    with serving(lambda prompt, attempt: Slow('8', 0.5)) as endpoint:
         process = start(run_dir, endpoint)
         wait_for_answers(run_dir, process, ENOUGH)
         process.send_signal(signal.SIGTERM)

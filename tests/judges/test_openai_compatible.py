@@ -68,16 +68,22 @@ def test_published_decoding_extra_keys_and_no_key():
 
 
 def test_requests_run_side_by_side_and_never_more_than_asked_for():
-    with serving(lambda prompt, attempt: Slow('8', 0.05)) as endpoint:
-        found, _ = asked(judge(endpoint, concurrency=6))
-    assert len(found) == len(PROMPTS) and 2 <= endpoint.most_open <= 6
+    crowd = threading.Barrier(6)  # nobody is answered before six ask at a time
+
+    def behave(prompt: str, attempt: int):
+        crowd.wait(timeout=30)
+        return Slow('8', 0.02)
+
+    with serving(behave) as endpoint:
+        found, _ = asked(judge(endpoint, concurrency=6, timeout_s=60))
+    assert len(found) == len(PROMPTS) == 24 and endpoint.most_open == 6
 
 
 def test_the_pace_is_kept_on_the_wire():
     with serving(lambda prompt, attempt: '8') as endpoint:
+        start = time.monotonic()
         asked(judge(endpoint, requests_per_minute=1200, concurrency=8), PROMPTS[:8])
-    first, *_, last = sorted(endpoint.times)
-    assert last - first >= 7 * 0.05 - 0.02
+    assert max(endpoint.times) - start >= 7 * 0.05
 
 
 # --- what may pass ----------------------------------------------------------------------------------------------------
@@ -134,12 +140,12 @@ def test_everything_at_once_each_question_is_answered_and_kept_once(tmp_path):
 
 
 def test_retry_after_holds_for_everybody():
-    """One request is told to wait a second; meanwhile nobody asks."""
-    with serving(lambda prompt, attempt: Status(429, {'Retry-After': '1'}) if (prompt, attempt) == ('question 0', 0)
+    """One request is told to wait two seconds; meanwhile nobody asks."""
+    with serving(lambda prompt, attempt: Status(429, {'Retry-After': '2'}) if (prompt, attempt) == ('question 0', 0)
                  else Slow('8', 0.02)) as endpoint:
         found, _ = asked(judge(endpoint, concurrency=2))
     gaps = [after - before for before, after in zip(endpoint.times, endpoint.times[1:], strict=False)]
-    assert len(found) == len(PROMPTS) and max(gaps) >= 0.9
+    assert len(found) == len(PROMPTS) and max(gaps) >= 1.0
     assert sum(endpoint.requests.values()) == len(PROMPTS) + 1
 
 
@@ -203,7 +209,13 @@ def test_what_another_try_will_not_mend_stops_everything(act, message):
 
 
 def test_answers_on_their_way_are_kept_when_another_request_stops_everything():
-    with serving(lambda prompt, attempt: Status(401) if prompt == 'question 0' else Slow('8', 0.2)) as endpoint:
+    crowd = threading.Barrier(4)
+
+    def behave(prompt: str, attempt: int):
+        crowd.wait(timeout=30)
+        return Status(401) if prompt == 'question 0' else Slow('8', 1.0)
+
+    with serving(behave) as endpoint:
         kept: list[str] = []
         asking = judge(endpoint, concurrency=4)
         with pytest.raises(RunError):
@@ -231,12 +243,12 @@ def test_an_answer_that_cannot_be_kept_stops_everything():
 def test_ctrl_c_keeps_the_answers_that_are_on_their_way(monkeypatch):
     """The main thread is interrupted while it waits for the workers; the open requests end and are kept."""
     kept: list[str] = []
-    with serving(lambda prompt, attempt: Slow('8', 0.2)) as endpoint:
+    with serving(lambda prompt, attempt: Slow('8', 0.5)) as endpoint:
         asking = judge(endpoint, concurrency=4)
         monkeypatch.setattr('queue.Queue.get', lambda *_, **__: interrupt(endpoint))
         with pytest.raises(KeyboardInterrupt):
             asking.ask(map(asking.question, PROMPTS), lambda question, answer: kept.append(question.content))
-    assert len(kept) == 4 == sum(endpoint.requests.values())
+    assert 4 <= len(kept) == sum(endpoint.requests.values()) < len(PROMPTS)
 
 
 def interrupt(endpoint: Endpoint) -> None:
