@@ -1,4 +1,4 @@
-# CoIN's mixture of LoRA experts on MiniGPT-v2: rank 64 on q_proj and v_proj, and the projection llama_proj.
+# MoELoRA on MiniGPT-v2: rank 64 on q_proj and v_proj, and the projection llama_proj.
 _base_ = ['../_base_/backbones/minigpt_v2.py', '../_base_/benchmarks/coin.py', '../_base_/schedules/coin_minigpt_v2.py']
 methods = [dict(type='MoELoRA', num_experts=8, rank=64, alpha=256, dropout=0.05)]
 backbone = dict(missing_image='zero')  # as released: a question without a picture gets an empty one
