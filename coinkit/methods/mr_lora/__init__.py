@@ -1,7 +1,18 @@
-"""MR-LoRA: one isolated expert per task, and a router that is the model itself, asked which expert should answer."""
+"""MR-LoRA: isolated experts, and a router made from the model itself. The class is imported on first use (it needs torch)."""
 
 from __future__ import annotations
 
-from coinkit.methods.mr_lora.method import MRLoRA
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from coinkit.methods.mr_lora.method import MRLoRA
 
 __all__ = ['MRLoRA']
+
+
+def __getattr__(name: str) -> Any:
+    if name != 'MRLoRA':
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    from coinkit.methods.mr_lora.method import MRLoRA
+
+    return MRLoRA
