@@ -51,7 +51,7 @@ class FineTune:
         return 0
 
     def coinkit_prepare_model(self, backbone: Any, config: Any) -> AdapterBank | bool:
-        problems = self.preflight(mode=self.mode, rank=self.rank, dropout=self.dropout, train_vision=self.train_vision)
+        problems = FineTune.preflight(mode=self.mode, rank=self.rank, dropout=self.dropout, train_vision=self.train_vision)
         if problems:
             raise ConfigError(problems)
         if self.train_projector and backbone.projector:

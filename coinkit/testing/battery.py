@@ -91,6 +91,8 @@ class MethodBattery:
         run, _, _ = finished
         with opened(self.config(folder), run) as runner:
             for stage in runner.stages():
+                if not (run / 'stages' / stage / 'adapter').exists():
+                    continue  # the untouched model
                 runner.restore(stage)
                 written, read = small_runs.adapter(run, stage), runner.tensors()
                 assert written.keys() == read.keys()
