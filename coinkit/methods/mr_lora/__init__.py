@@ -1,4 +1,4 @@
-"""MR-LoRA: isolated experts, and a router made from the model itself. The class is imported on first use (it needs torch)."""
+"""MR-LoRA: isolated experts and a router made from the model itself. Imported on first use: it needs torch."""
 
 from __future__ import annotations
 
