@@ -28,7 +28,7 @@ from coinkit.backbones.memory import DecoderSizes
 from coinkit.backbones.pixels import pixel_reader
 from coinkit.backbones.qwen_vl import checkpoint as folders
 from coinkit.backbones.qwen_vl.encoding import QwenVLEncoder
-from coinkit.backbones.qwen_vl.templates import TEMPLATES, make_template
+from coinkit.backbones.qwen_vl.templates import LABEL_MASKS, TEMPLATES, make_template
 from coinkit.backbones.qwen_vl.tokenizer import read_codec
 from coinkit.backbones.weights import (
     load_pretrained,
@@ -49,8 +49,9 @@ class QwenVL(DecoderBackbone):
     `template='coin'` asks in CoIN's plain form, ends answers at `<|endoftext|>` alone and drops their first character;
     `drop_first_character` sets that by itself. `picture` is the text before a picture, {} its number: older releases
     wrote 'Picture {}:'. `boxes='native'` trains boxes in Qwen's own form and reads answers back, 'coin' leaves the
-    records' form, as CoIN does; None takes the folder's word. `init_seed` builds random weights from config.json alone;
-    `key_mapping` renames tensors, pattern to replacement.
+    records' form, as CoIN does; None takes the folder's word. `label_mask='answers'` supervises nothing but the answers
+    and their ends. `init_seed` builds random weights from config.json alone; `key_mapping` renames tensors, pattern to
+    replacement.
     """
 
     projector: ClassVar[str] = 'transformer.visual.attn_pool'
@@ -59,18 +60,19 @@ class QwenVL(DecoderBackbone):
     lora_targets = r'transformer\.h\.\d+\.(attn\.c_attn|attn\.c_proj|mlp\.w1|mlp\.w2)'
 
     def __init__(self, checkpoint: str, *, dtype: str = 'bfloat16', template: str | None = None, max_length: int = 2048,
-                 picture: str | None = None, boxes: str | None = None, drop_first_character: bool | None = None,
-                 attn: str = 'auto', device: str = 'auto', init_seed: int | None = None, quantization: str | None = None,
+                 picture: str | None = None, boxes: str | None = None, label_mask: str = 'published',
+                 drop_first_character: bool | None = None, attn: str = 'auto', device: str = 'auto',
+                 init_seed: int | None = None, quantization: str | None = None,
                  key_mapping: Mapping[str, str] | None = None):
-        raise_problems(self.preflight(checkpoint, dtype=dtype, template=template, picture=picture, boxes=boxes, attn=attn,
-                                      init_seed=init_seed, quantization=quantization))
+        raise_problems(self.preflight(checkpoint, dtype=dtype, template=template, picture=picture, boxes=boxes,
+                                      label_mask=label_mask, attn=attn, init_seed=init_seed, quantization=quantization))
         self.checkpoint, self.folder, self.dtype = checkpoint, folders.resolve(checkpoint), DTYPES[dtype]
         self.model = self._build(attn, choose_device(device), init_seed, quantization, key_mapping)
         config = self.model.config
         self.context_length = config.max_position_embeddings
         self.max_length = min(max_length, self.context_length)
         self.image_shape = (3, config.visual['image_size'], config.visual['image_size'])
-        self.samples = self._read_folder(template, picture, boxes)
+        self.samples = self._read_folder(template, picture, boxes, label_mask)
         of_coin = self.template_name == 'coin'
         self.drop_first_character = of_coin if drop_first_character is None else drop_first_character
         stops = ('<|endoftext|>',) if of_coin else ('<|endoftext|>', '<|im_end|>', '<|im_start|>')
@@ -91,13 +93,14 @@ class QwenVL(DecoderBackbone):
                                     quantization=quantization, keep=(self.vision_tower, 'lm_head'), **chosen)
         return model.eval().requires_grad_(False)
 
-    def _read_folder(self, name: str | None, picture: str | None, boxes: str | None) -> QwenVLEncoder:
+    def _read_folder(self, name: str | None, picture: str | None, boxes: str | None,
+                     label_mask: str) -> QwenVLEncoder:
         card, config = read_json(self.folder / 'coinkit.json'), self.model.config
         self.template_name = name or card.get('template', 'chatml')
         self.boxes = boxes or card.get('boxes', 'native')
         self.codec = read_codec(self.folder, image_slots=config.visual['n_queries'])
         return QwenVLEncoder(
-            template=make_template(self.template_name, card=card, picture=picture), codec=self.codec,
+            template=make_template(self.template_name, card=card, picture=picture, label_mask=label_mask), codec=self.codec,
             read_pixels=pixel_reader(config.visual['image_size'], card=card, aspect_ratio='stretch'),
             tokens_per_image=config.visual['n_queries'], max_length=self.max_length, context_length=self.context_length,
             boxes=BOXES[self.boxes], vocabulary=config.vocab_size,
@@ -140,7 +143,7 @@ class QwenVL(DecoderBackbone):
 
     @classmethod
     def preflight(cls, checkpoint: str = '', **config: Any) -> list[Problem]:
-        problems = choice_problems(config, template=TEMPLATES, boxes=BOXES)
+        problems = choice_problems(config, template=TEMPLATES, boxes=BOXES, label_mask=LABEL_MASKS)
         problems += quantization_problems(config.get('quantization'))
         if (picture := config.get('picture')) is not None and '{}' not in picture:
             problems.append(Problem('backbone.picture', f"'{picture}' has no place for a picture's number.",

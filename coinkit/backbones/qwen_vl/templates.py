@@ -23,11 +23,13 @@ ROLES = {'human': 'user', 'gpt': 'assistant'}
 class ChatML(Template):
     """`<|im_start|>role`, newline, text, `<|im_end|>`, newline. `picture` stands before a picture; {} is its number.
 
-    Supervised are the answers, and of every other block its `<|im_start|>`, `<|im_end|>` and last newline, as published.
+    `label_mask='published'` supervises the answers, and of every other block its `<|im_start|>`, `<|im_end|>` and last
+    newline; 'answers' the answers with their `<|im_end|>` alone.
     """
 
     system: str = SYSTEM
     picture: str = 'Picture {}: '
+    label_mask: str = 'published'
 
     def render(self, turns: Sequence[Turn], codec: QwenCodec, *, training: bool, max_length: int) -> Tokens:
         start, newline = codec.special_id('<|im_start|>'), codec.encode('\n')
@@ -46,8 +48,12 @@ class ChatML(Template):
         newline = codec.encode('\n')
         start, end = [codec.special_id('<|im_start|>')], [codec.special_id('<|im_end|>'), *newline]
         head = [*codec.encode(role), *newline]
+        ids = start + head + content + end
         labels = content if role == 'assistant' else [IGNORE] * len(content)
-        return start + head + content + end, start + [IGNORE] * len(head) + labels + end
+        if self.label_mask == 'published':
+            return ids, start + [IGNORE] * len(head) + labels + end
+        stop = end[:1] if role == 'assistant' else [IGNORE]
+        return ids, [IGNORE] * (1 + len(head)) + labels + stop + [IGNORE] * len(newline)
 
     def _content(self, text: str, pictures: int, codec: QwenCodec) -> list[int]:
         """The text's ids; the first of its pictures is number `pictures` + 1 of the conversation."""
@@ -79,12 +85,14 @@ def picture_ids(codec: QwenCodec) -> list[int]:
     return [codec.special_id('<img>'), IMAGE_ID, codec.special_id('</img>')]
 
 
+LABEL_MASKS = ('published', 'answers')
 TEMPLATES: dict[str, type[ChatML]] = {'chatml': ChatML, 'coin': CoinPrompt}
 
 
-def make_template(name: str, *, card: Mapping[str, Any], picture: str | None = None) -> ChatML:
+def make_template(name: str, *, card: Mapping[str, Any], picture: str | None = None,
+                  label_mask: str = 'published') -> ChatML:
     """The template called `name`; `card` is the checkpoint's coinkit.json, {} where it has none."""
     if name not in TEMPLATES:
         raise ConfigError(unknown('backbone.template', 'template', name, TEMPLATES))
     chosen = {key: card[key] for key in ('system', 'picture') if key in card}
-    return TEMPLATES[name](**chosen | ({} if picture is None else {'picture': picture}))
+    return TEMPLATES[name](**chosen | ({} if picture is None else {'picture': picture}), label_mask=label_mask)

@@ -192,6 +192,17 @@ def test_training_rows(codec, said, case):
     assert of_coin == found
 
 
+def test_answers_alone_may_be_supervised(codec):
+    turns = [Turn('human', 'hi'), Turn('gpt', 'yes'), Turn('human', 'and?'), Turn('gpt', 'no')]
+    published, answers = (make_template('chatml', card={}, label_mask=mask) for mask in ('published', 'answers'))
+    ids, labels = answers.render(turns, codec, training=True, max_length=500)
+    assert ids == published.render(turns, codec, training=True, max_length=500)[0]
+    end = codec.special_id('<|im_end|>')
+    supervised = [one for one in labels if one != IGNORE]
+    assert supervised == [*codec.encode('yes'), end, *codec.encode('no'), end]
+    assert all(label in (IGNORE, one) for label, one in zip(labels, ids, strict=True))
+
+
 def test_a_row_is_cut_behind_its_pictures_expansion(codec, said):
     """The published row is cut at max_len even inside a picture; coinkit says so instead, see test_qwen_vl.py."""
     turns = turns_of(said['preprocess.two_images']['conversations'])
