@@ -4,13 +4,13 @@ L' = L + lambda T^2 KL(p_old^(1/T) || p_new^(1/T)), averaged over the supervised
 
 The teacher is the same model with the values that trained before this task (blocks and projector) put in for one forward
 without gradient and dropout: no second model, no copy of the base. It is the model as the methods listed before LwF leave
-it when the task begins, projector included; the pictures' features are the teacher's own.
+it when the task begins, projector included. A picture tower that does not train is run once for both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Literal
 
 from torch import Tensor
@@ -19,6 +19,7 @@ from coinkit.data.sampling import Mix
 from coinkit.errors import Problem, RunError
 from coinkit.methods.lwf_cache import TeacherCache
 from coinkit.nn.losses import distillation, distillation_top_k
+from coinkit.nn.recall import Recall
 from coinkit.nn.swapping import with_values
 
 
@@ -35,6 +36,7 @@ class LwF:
         self.teacher: dict[str, Tensor] = {}  # theta_{t-1} by parameter name; empty during the first task
         self.blocks: list[str] = []  # the bank's blocks among them
         self.cache: TeacherCache | None = None
+        self.tower: Recall | None = None  # what the frozen picture tower gave to the student
 
     @classmethod
     def preflight(cls, *, lwf_lambda: float = 1.0, temperature: float = 2.0, lwf_teacher: str = 'live', top_k: int = 64,
@@ -56,8 +58,10 @@ class LwF:
 
     def coinkit_mix_samples(self, state: Any, mix: Mix) -> None:
         self._check_blocks(state)
-        self.cache = None
-        if self.teacher and not self.live:
+        self._forget()
+        if self.teacher and self.live:
+            self.tower = frozen_tower(state.backbone)
+        elif self.teacher:
             with self._teaching(state):
                 self.cache = TeacherCache.of(state, mix, k=self.top_k, temperature=self.temperature)
 
@@ -89,11 +93,24 @@ class LwF:
             teacher = self.cache.read(batch, output)
             term_N = distillation_top_k(output.logits_NV, teacher, self.temperature)
         else:
-            with self._teaching(state):
+            with self._teaching(state), self.tower.repeated() if self.tower else nullcontext():
                 teacher_NV = state.strategy.forward(batch)['logits_NV']
             term_N = distillation(output.logits_NV, teacher_NV, self.temperature)
         return {'distillation': self.lwf_lambda * state.token_mean(term_N)}
 
     def coinkit_end_task(self, state: Any) -> None:
-        self.teacher, self.cache = {}, None  # make room; the next task begins with new ones
+        self.teacher = {}  # make room; the next task begins with new ones
+        self._forget()
         TeacherCache.remove(state)
+
+    def _forget(self) -> None:
+        if self.tower is not None:
+            self.tower.remove()
+        self.cache = self.tower = None
+
+
+def frozen_tower(backbone: Any) -> Recall | None:
+    """The picture tower, where there is one and nothing in it trains."""
+    tower = backbone.model.get_submodule(backbone.vision_tower) if backbone.vision_tower else None
+    trains = tower is None or any(parameter.requires_grad for parameter in tower.parameters())
+    return None if trains else Recall(tower)
