@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from mini_runs import config
 
 from coinkit.engine.asking import share_of_batches
 from coinkit.engine.generation import decode_batch, evaluating
 from coinkit.errors import Interrupted
 from coinkit.testing.runs import opened
+from coinkit.testing.small_runs import config
 
 
 def asked(run, path: Path, *, signature: str = 'x') -> list[str]:

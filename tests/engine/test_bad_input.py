@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import mini_runs
 import pytest
 from PIL import Image
 
 from coinkit.cli.main import main
 from coinkit.plugins import load_plugins
 from coinkit.registry import BACKBONES
+from coinkit.testing import small_runs
 
 CONFIG = '''
 _base_ = ['coinkit::_base_/backbones/llava_mini.py', 'coinkit::_base_/schedules/mini.py']
@@ -250,7 +250,7 @@ def test_a_nan_loss_exits_1_and_names_the_step(files, capsys, monkeypatch) -> No
     plugin = Path(__file__).resolve().parents[1] / 'kill' / 'stateful.py'
     methods = "methods=[{'type': 'Diverges', 'task': 'TextVQA', 'at_step': 2}]"
     status = main(['train', 'mini/finetune', '--plugin', str(plugin), '--cfg-options',
-                   *mini_runs.options(methods, 'evaluation.zero_shot=False', 'checkpoint.every_steps=1')])
+                   *small_runs.options(methods, 'evaluation.zero_shot=False', 'checkpoint.every_steps=1')])
     text = ' '.join(capsys.readouterr().err.split())
     assert status == 1
     assert 'TextVQA, phase fit: the loss or its gradient is not finite since step 2 of 3' in text

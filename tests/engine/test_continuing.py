@@ -9,13 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import mini_runs
 import pytest
-from mini_runs import adapter, differing, digest, events
 
 from coinkit.engine import launch
 from coinkit.engine.run_dir import RunDir
 from coinkit.errors import CoinkitError, ConfigError, DataError, Interrupted, RunError
+from coinkit.testing import small_runs
+from coinkit.testing.small_runs import adapter, differing, digest, events
 
 ROOT = Path(__file__).resolve().parents[2]
 STATEFUL = f'plugins={json.dumps([str(ROOT / "tests" / "kill" / "stateful.py")])}'
@@ -23,7 +23,7 @@ QUICK = ('evaluation.zero_shot=False', 'evaluation.limit=1', 'schedule.steps=2',
 
 
 def config(*more: str, tasks: tuple[str, ...] = ('TextVQA',)):
-    return mini_runs.config('finetune', *QUICK, *more, tasks=tasks)
+    return small_runs.config('finetune', *QUICK, *more, tasks=tasks)
 
 
 @pytest.fixture
@@ -207,7 +207,7 @@ def test_a_nan_stops_the_run_and_is_never_saved(mini_engine, tmp_path) -> None:
         assert not (run / 'stages' / '02-gqa' / 'adapter').exists()
         assert all(bool(value.isfinite().all()) for value in adapter(run, '01-textvqa').values())
         assert events(run, 'step_saved')[-1]['step'] == 2 and not events(run, 'run_done')
-    assert all(record['loss'] == record['loss'] for record in mini_runs.logged(run))
+    assert all(record['loss'] == record['loss'] for record in small_runs.logged(run))
 
 
 def test_a_nan_in_the_first_steps_names_the_end_of_the_stage_before(mini_engine, tmp_path) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import mini_runs
 import pytest
 import torch
-from mini_runs import TRAINS_ALL, adapter, differing, digest, events, logged, matrix
 
 from coinkit.errors import ConfigError, RunError
+from coinkit.testing import small_runs
+from coinkit.testing.small_runs import TRAINS_ALL, adapter, differing, digest, events, logged, matrix
 
 ROOT = Path(__file__).resolve().parents[2]
 STATEFUL = f'plugins={json.dumps([str(ROOT / "tests" / "kill" / "stateful.py")])}'
@@ -18,8 +18,8 @@ ONE = ('TextVQA',)
 NO_ZERO = 'evaluation.zero_shot=False'
 
 
-def config(*more: str, name: str = 'finetune', tasks: tuple[str, ...] = mini_runs.TASKS):
-    return mini_runs.config(name, *TRAINS_ALL, *more, tasks=tasks)
+def config(*more: str, name: str = 'finetune', tasks: tuple[str, ...] = small_runs.TASKS):
+    return small_runs.config(name, *TRAINS_ALL, *more, tasks=tasks)
 
 
 @pytest.fixture(scope='module')
@@ -58,7 +58,7 @@ def test_one_answer_length_for_every_task(mini_engine, tmp_path) -> None:
     answers = {}
     for longest in (1, 8):
         run = tmp_path / str(longest)
-        mini_engine.train(mini_runs.config('zero_shot', f'evaluation.max_new_tokens={longest}', tasks=ONE), run)
+        mini_engine.train(small_runs.config('zero_shot', f'evaluation.max_new_tokens={longest}', tasks=ONE), run)
         lines = next(run.rglob('textvqa.jsonl')).read_text().splitlines()
         answers[longest] = [json.loads(line)['prediction'] for line in lines]
     assert all(long.startswith(short) and len(long) > len(short) for short, long in zip(*answers.values(), strict=True))
@@ -93,7 +93,7 @@ def test_joint_writes_only_the_last_row(mini_engine, tmp_path) -> None:
 
 
 def test_zero_shot_writes_only_row_zero_and_no_adapter(mini_engine, tmp_path) -> None:
-    mini_engine.train(mini_runs.config('zero_shot', NO_ZERO), tmp_path / 'run')
+    mini_engine.train(small_runs.config('zero_shot', NO_ZERO), tmp_path / 'run')
     assert matrix(tmp_path / 'run')['scores'] == [[None, None], [None, None]]
     assert None not in matrix(tmp_path / 'run')['zero_shot']
     assert not list((tmp_path / 'run').rglob('adapter')) and not (tmp_path / 'run' / 'log.jsonl').exists()
@@ -126,7 +126,7 @@ def test_a_phase_trains_what_it_names_and_the_next_starts_from_everything(mini_e
 
     monkeypatch.setattr(PhaseTrainer, 'run', look)
     methods = "methods=[{'type': 'ThreePhases', 'rank': 4, 'alpha': 8}]"
-    mini_engine.train(mini_runs.config('finetune', STATEFUL, methods, NO_ZERO, tasks=ONE), tmp_path / 'run')
+    mini_engine.train(small_runs.config('finetune', STATEFUL, methods, NO_ZERO, tasks=ONE), tmp_path / 'run')
     assert seen == {'blocks': {'bank'}, 'pictures': {'projector'}, 'all': {'bank', 'projector'}}
     records = logged(tmp_path / 'run')
     assert [(record['phase'], record['step']) for record in records] == [
@@ -284,7 +284,7 @@ def test_init_from_a_peft_folder_starts_where_it_ended(mini_engine, tmp_path, fi
 
     folder = tmp_path / 'peft'
     assert main(['export', str(fine_tuned), '--stage', '2', '--to', 'peft', '--out', str(folder)]) == 0
-    mini_engine.train(mini_runs.config('finetune', f'init_from={folder}', 'schedule.lr=1e-8', tasks=ONE), tmp_path / 'run')
+    mini_engine.train(small_runs.config('finetune', f'init_from={folder}', 'schedule.lr=1e-8', tasks=ONE), tmp_path / 'run')
     old = {name: value for name, value in adapter(fine_tuned, '02-gqa').items() if name.startswith('bank.')}
     start = adapter(tmp_path / 'run', '00-zero-shot')
     assert old and all(torch.equal(start[name], value) for name, value in old.items())
@@ -312,7 +312,7 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(tmp_path, monkeypatch, caps
     from coinkit.cli.main import main
 
     monkeypatch.chdir(tmp_path)
-    arguments = ['train', 'mini/finetune', '--dry-run', '--cfg-options', *mini_runs.options()]
+    arguments = ['train', 'mini/finetune', '--dry-run', '--cfg-options', *small_runs.options()]
     assert main(arguments) == 0
     text = capsys.readouterr().out
     assert '01-textvqa' in text and '02-gqa' in text and 'train' in text and 'GiB' in text

@@ -32,10 +32,10 @@ from rich.table import Table
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-sys.path[:0] = [str(HERE), str(HERE.parent), str(ROOT)]
+sys.path.insert(0, str(ROOT))
 
-from faults import Point, spread  # noqa: E402
-from mini_runs import TRAINS_ALL, differing, digest, options  # noqa: E402
+from coinkit.testing.faults import Point, spread  # noqa: E402
+from coinkit.testing.small_runs import TRAINS_ALL, differing, digest, options  # noqa: E402
 
 LORA = dict(rank=4, alpha=8, dropout=0.05)
 STATEFUL = f'plugins={json.dumps([str(HERE / "stateful.py")])}'

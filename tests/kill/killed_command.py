@@ -15,11 +15,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1])]
-
-from faults import Points, install  # noqa: E402
+sys.path.insert(0, str(HERE.parents[1]))
 
 from coinkit.cli.main import main as coinkit  # noqa: E402
+from coinkit.testing.faults import Points, install  # noqa: E402
 
 
 def main() -> int:

@@ -14,12 +14,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import mini_runs
 import pytest
-from faults import Killed, Points, install, spread
-from mini_runs import TRAINS_ALL, differing, digest, events, logged
 
 from coinkit.errors import Interrupted
+from coinkit.testing import small_runs
+from coinkit.testing.faults import Killed, Points, install, spread
+from coinkit.testing.small_runs import TRAINS_ALL, differing, digest, events, logged
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -57,7 +57,7 @@ def run(engine, case: str, folder: Path, at: int | str = 0) -> tuple[dict[str, s
     points = Points(at, die)
     with pytest.MonkeyPatch.context() as patch:
         install(points, patch.setattr)
-        return engine.train(mini_runs.config(name, *options), folder), points
+        return engine.train(small_runs.config(name, *options), folder), points
 
 
 def baseline(engine, case: str, uninterrupted: dict, tmp_path: Path) -> tuple[dict[str, str], list, list]:
@@ -138,7 +138,7 @@ def test_the_points_spread_over_all_parts_of_a_run(mini_engine, uninterrupted, t
 def command(folder: Path, *wrapper: str) -> subprocess.CompletedProcess:
     """`coinkit train` in a process of its own; with `wrapper`, one that signals itself."""
     program = [str(HERE / 'killed_command.py'), *wrapper, '--', 'train'] if wrapper else [str(ROOT / 'tools' / 'train.py')]
-    arguments = ['mini/finetune', '--work-dir', str(folder), '--cfg-options', *mini_runs.options(*TRAINS_ALL)]
+    arguments = ['mini/finetune', '--work-dir', str(folder), '--cfg-options', *small_runs.options(*TRAINS_ALL)]
     environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)}
     return subprocess.run([sys.executable, *program, *arguments], env=environment, capture_output=True, text=True,
                           timeout=300)

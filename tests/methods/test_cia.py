@@ -8,13 +8,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from mini_runs import adapter, config, digest, events, logged, matrix, write_config
 
 from coinkit.config import load_config, resolve_stream
 from coinkit.engine.launch import write_report
 from coinkit.engine.schedule import PhaseSchedule
 from coinkit.methods.cia import CIA
 from coinkit.plugins import RunHooks
+from coinkit.testing.small_runs import adapter, config, digest, events, logged, matrix, write_config
 
 TASKS = ('ScienceQA', 'TextVQA', 'GQA')  # two groups; GQA joins TextVQA's
 LORA = dict(rank=4, alpha=8.0, dropout=0.05)

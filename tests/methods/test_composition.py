@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from mini_runs import config, write_config
 
 from coinkit.engine import preflight
 from coinkit.engine.builder import build_methods
 from coinkit.errors import ConfigError
+from coinkit.testing.small_runs import config, write_config
 
 OLORA, MOELORA, REPLAY, LWF = (dict(type=name) for name in ('OLoRA', 'MoELoRA', 'Replay', 'LwF'))
 

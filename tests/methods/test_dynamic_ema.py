@@ -12,13 +12,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 from ema_toy import ToyRun, averaged
-from mini_runs import adapter, config, differing, logged, write_config
 from torch import Tensor
 
 from coinkit.engine import preflight
 from coinkit.engine.strategies.one_device import OneDevice
 from coinkit.errors import ConfigError, RunError
 from coinkit.methods.dynamic_ema import DynamicEMA
+from coinkit.testing.small_runs import adapter, config, differing, logged, write_config
 
 ROOT = Path(__file__).parents[2]
 LORA = dict(type='FineTune', rank=4, alpha=8.0, dropout=0.05)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from mini_runs import adapter, config, write_config
 
 from coinkit.methods.moelora import MoELoRA
 from coinkit.testing.runs import opened
+from coinkit.testing.small_runs import adapter, config, write_config
 
 FULL = dict(type='FineTune', mode='full')
 QUICK = ('evaluation.limit=1', 'evaluation.zero_shot=False', 'schedule.steps=1', 'schedule.warmup_steps=0',

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from coin_rows import DIVERSE, ORDER, ORDERS, ORIGINAL, TWO_LINES, Coin, write_task
-from mini_runs import config, write_config
 
 from coinkit.engine import preflight
 from coinkit.engine.init_from import source_stage
@@ -17,6 +16,7 @@ from coinkit.engine.ledger import Ledger
 from coinkit.errors import ConfigError, DataError
 from coinkit.methods.codebook_source import foreign
 from coinkit.methods.instruction_groups import InstructionGroups
+from coinkit.testing.small_runs import config, write_config
 
 VQA = {'TextVQA', 'GQA', 'VizWiz', 'VQAv2', 'OCR-VQA'}
 FOUR = [{'ScienceQA'}, VQA, {'ImageNet'}, {'Grounding'}]

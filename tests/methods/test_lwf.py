@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 import torch
-from mini_runs import adapter, config, digest, logged, write_config
 
 from coinkit.errors import RunError
 from coinkit.methods.lwf import LwF
 from coinkit.testing.runs import distance, opened
+from coinkit.testing.small_runs import adapter, config, digest, logged, write_config
 
 LORA = dict(type='FineTune', rank=4, alpha=8, dropout=0.1, train_projector=True)
 FEW = tuple(f'benchmark.tasks.{number}.train.size=6' for number in (1, 3))
@@ -184,6 +184,6 @@ def test_zero_3_in_two_processes_ends_where_one_process_ends(folder, second) -> 
 
 
 def config_options(*more: str) -> list[str]:
-    from mini_runs import options
+    from coinkit.testing.small_runs import options
 
     return options(*more)

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-from mini_runs import config, digest, logged, write_config
 from torch import Tensor, nn
 
 from coinkit.errors import RunError
 from coinkit.methods.mas import MAS
+from coinkit.testing.small_runs import config, digest, logged, write_config
 
 LORA = dict(type='FineTune', rank=4, alpha=8, dropout=0.1, train_projector=True)
 QUICK = ('evaluation.limit=1', 'evaluation.zero_shot=False', 'schedule.warmup_steps=0', 'schedule.steps=2')

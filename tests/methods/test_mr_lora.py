@@ -9,7 +9,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from mini_runs import config
 
 from coinkit.config import load_config, resolve_stream
 from coinkit.engine.datasets import StreamDatasets
@@ -18,6 +17,7 @@ from coinkit.methods.mr_lora import MRLoRA
 from coinkit.methods.mr_lora.letters import ALPHABET, assign_letters, parse_letter
 from coinkit.methods.mr_lora.prompts import PARTS, Expert, RoutingQuestions, prompt_problems, read_prompt, shipped_prompts
 from coinkit.testing import small_runs
+from coinkit.testing.small_runs import config
 from coinkit.types import Query, Sample, Turn
 
 FIVE = 'ABCDE'

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from mini_runs import adapter, config, events
 
 from coinkit.engine.generation import evaluating
 from coinkit.errors import ConfigError
@@ -21,6 +20,7 @@ from coinkit.methods.mr_lora.records import draw_records, routing_records
 from coinkit.methods.mr_lora.routing import Letters, Routed
 from coinkit.testing import small_runs
 from coinkit.testing.runs import opened
+from coinkit.testing.small_runs import adapter, config, events
 from coinkit.types import Sample, Turn
 
 ROUTER = ('methods.0.router_steps=2', 'methods.0.router_batch_size=2', 'methods.0.router_samples=3')

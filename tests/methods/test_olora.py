@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from mini_runs import adapter, config, logged, write_config
 from torch import nn
 
 from coinkit.backbones.peft_io import merge_all
@@ -18,6 +17,7 @@ from coinkit.methods.olora import OLoRA, stacked_A
 from coinkit.nn.bank import AdapterBank
 from coinkit.nn.subspaces import Overlap
 from coinkit.testing.runs import opened
+from coinkit.testing.small_runs import adapter, config, logged, write_config
 
 METHOD = dict(type='OLoRA', rank=4, alpha=8, dropout=0.0)
 LORA = dict(type='FineTune', rank=4, alpha=8, dropout=0.0, train_projector=False)

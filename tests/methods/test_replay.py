@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 import torch
-from mini_runs import config, events, write_config
 
 from coinkit.data.references import check_unchanged, content_hash, quota, refer, reservoir
 from coinkit.data.sampling import BatchSampler, Mix
 from coinkit.errors import ConfigError, DataError
 from coinkit.methods.replay import Replay
+from coinkit.testing.small_runs import config, events, write_config
 from coinkit.types import Phase, Sample, Turn
 
 SIZES = {'A': 7, 'B': 30, 'C': 5}

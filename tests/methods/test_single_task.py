@@ -5,11 +5,11 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from mini_runs import config, events, write_config
 
 from coinkit.config import load_config, resolve_stream
 from coinkit.errors import ConfigError
 from coinkit.methods.single_task import SingleTask
+from coinkit.testing.small_runs import config, events, write_config
 from coinkit.types import Task
 
 TASK = Task('A', {}, {}, {}, schedule={'lr': 1e-3}, expert_schedule={'steps': 2})

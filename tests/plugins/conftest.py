@@ -1,1 +1,1 @@
-from mini_runs import loaded_backbones, mini_engine  # noqa: F401
+from coinkit.testing.small_runs import loaded_backbones, mini_engine  # noqa: F401

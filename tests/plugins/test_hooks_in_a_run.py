@@ -12,14 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import mini_runs
 import pytest
 import torch
-from mini_runs import adapter, logged, matrix
 
 from coinkit import BadImage, Cell, Phase, Query
 from coinkit.engine import launch
 from coinkit.registry import METHODS
+from coinkit.testing import small_runs
+from coinkit.testing.small_runs import adapter, logged, matrix
 
 ONE, TWO = ('TextVQA',), ('TextVQA', 'GQA')
 FIRST, SECOND = '01-textvqa', '02-gqa'
@@ -39,7 +39,7 @@ def run(mini_engine, tmp_path: Path) -> Iterator[Run]:
         if probe is not None:
             METHODS.add('Probe', probe)
             methods = [*methods, {'type': 'Probe'}]
-        config = mini_runs.config('finetune', f'methods={methods!r}', 'schedule.steps=2', 'evaluation.zero_shot=False',
+        config = small_runs.config('finetune', f'methods={methods!r}', 'schedule.steps=2', 'evaluation.zero_shot=False',
                                   *options, tasks=tasks)
         mini_engine.train(config, tmp_path / name)
         return tmp_path / name

@@ -1,3 +1,0 @@
-"""Small runs, under the name the tests use."""
-
-from coinkit.testing.small_runs import *  # noqa: F403
