@@ -27,15 +27,9 @@ if ! command -v "${compiler%% *}" >/dev/null; then
     exit 1
 fi
 
-if ! command -v java >/dev/null; then
-    printf 'check: a Java runtime is needed (METEOR and the caption tokeniser are Java programs) and none is on PATH.\n' >&2
-    printf 'Install one (apt install default-jre-headless; brew install openjdk).\n' >&2
-    exit 1
-fi
-
 bash tools/setup_env.sh || exit
 venv="$(cd "${COINKIT_VENV:-.venv}" && pwd)"
-export PATH="$venv/bin:$PATH"  # ninja and ruff are in there
+export PATH="$venv/bin:$PATH"  # ninja, ruff and java are in there
 export OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=1
 if ! python -c 'import pathlib, sysconfig, sys
 sys.exit(not pathlib.Path(sysconfig.get_path("include"), "Python.h").exists())'; then

