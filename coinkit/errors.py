@@ -84,3 +84,9 @@ def unknown(where: str, kind: str, given: str, allowed: Iterable[str]) -> Proble
     hint = nearest(given, names)
     listed = ', '.join(names) if names else 'none'
     return Problem(where, f"unknown {kind} '{given}'.", f'{hint} Allowed: {listed}.'.strip())
+
+
+def raise_problems(problems: Sequence[Problem]) -> None:
+    """All of them at once, if there are any."""
+    if problems:
+        raise ConfigError(problems)

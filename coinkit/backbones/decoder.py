@@ -8,10 +8,10 @@ Shape suffixes: B rows, L tokens, N labelled positions, V vocabulary, P pictures
 
 from __future__ import annotations
 
-import importlib.util
-import logging
+import json
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,18 +22,17 @@ from torch import Tensor, nn
 from coinkit.backbones.base import Backbone
 from coinkit.backbones.samples import SampleEncoder, collate
 from coinkit.backbones.turns import IMAGE_ID
+from coinkit.backbones.weights import read_json
 from coinkit.data.batch import IGNORE, Batch, Encoded, ForwardOutput
-from coinkit.errors import ConfigError, Problem, unknown
 from coinkit.types import Query, Sample
-
-logger = logging.getLogger(__name__)
-DTYPES = {'bfloat16': torch.bfloat16, 'float32': torch.float32}
-ATTENTION = ('auto', 'sdpa', 'eager', 'flash_attention_2')
 
 
 class DecoderBackbone(Backbone):
     """A causal language model that reads picture features between its token embeddings."""
 
+    checkpoint: str  # as given, and the folder that it means
+    folder: Path
+    template_name: str
     samples: SampleEncoder
     codec: Any  # TextCodec, or an object that encodes and decodes like it
     dtype: torch.dtype
@@ -148,32 +147,23 @@ class DecoderBackbone(Backbone):
         names = [name for name in (self.vision_tower, self.projector) if name]
         return any(one.requires_grad for name in names for one in self.model.get_submodule(name).parameters())
 
+    # --- identity -----------------------------------------------------------------------------------------------
+
+    def describe(self) -> dict[str, Any]:
+        config, text = self.model.config, self.model.config.get_text_config()
+        return super().describe() | {
+            'checkpoint': self.checkpoint, 'model_type': config.model_type, 'template': self.template_name,
+            'dtype': str(self.dtype).removeprefix('torch.'), 'hidden_size': text.hidden_size,
+            'layers': text.num_hidden_layers, 'vocabulary': text.vocab_size,
+            'tokens_per_image': self.samples.tokens_per_image}
+
+    def _save_side_files(self, folder: Path, **card: Any) -> None:
+        """Tokenizer, and in coinkit.json the template and pixel statistics, so that the folder loads as it was saved."""
+        self.codec.save(folder)
+        pixels = self.samples.read_pixels
+        card = {**read_json(self.folder / 'coinkit.json'), 'template': self.template_name, **card,
+                'image_mean': pixels.mean, 'image_std': pixels.std}
+        (folder / 'coinkit.json').write_text(json.dumps(card, indent=1) + '\n', encoding='utf-8')
+
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16)
-
-
-def choose_device(device: str) -> torch.device:
-    """'auto' is the GPU where there is one."""
-    return torch.device(('cuda' if torch.cuda.is_available() else 'cpu') if device == 'auto' else device)
-
-
-def choose_attention(attn: str, device: torch.device, dtype: torch.dtype) -> str:
-    """'auto' is flash_attention_2 where it is installed and works, else SDPA; said once in the log."""
-    if attn != 'auto':
-        return attn
-    fits = device.type == 'cuda' and dtype == torch.bfloat16 and importlib.util.find_spec('flash_attn') is not None
-    chosen = 'flash_attention_2' if fits else 'sdpa'
-    logger.info('attention: %s', chosen)
-    return chosen
-
-
-def choice_problems(given: Mapping[str, Any], **allowed: Any) -> list[Problem]:
-    """A problem for each argument that is none of its allowed names; `dtype`, `attn`, `quantization` are always checked."""
-    allowed = {'dtype': DTYPES, 'attn': ATTENTION, 'quantization': ('4bit', '8bit'), **allowed}
-    return [unknown(f'backbone.{key}', key, given[key], names)
-            for key, names in allowed.items() if given.get(key) is not None and given[key] not in names]
-
-
-def raise_problems(problems: Sequence[Problem]) -> None:
-    if problems:
-        raise ConfigError(problems)

@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from coinkit.backbones.decoder import raise_problems
 from coinkit.backbones.processors import QwenProcessor
 from coinkit.backbones.transformers_model import TransformersBackbone
-from coinkit.errors import Problem
+from coinkit.errors import Problem, raise_problems
 
 
 class Qwen2VL(TransformersBackbone):

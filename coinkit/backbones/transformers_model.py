@@ -24,13 +24,13 @@ from torch import Tensor, nn
 from coinkit.backbones.base import Backbone
 from coinkit.backbones.chat import choose_template
 from coinkit.backbones.chat_samples import ChatEncoder, collate_extras
-from coinkit.backbones.decoder import DTYPES, choice_problems, choose_attention, choose_device, raise_problems
 from coinkit.backbones.hub_folder import SIDE_FILES, check_folder, local_folder, read_config, stop_ids
+from coinkit.backbones.loading import Start, choice_problems, shapes_only
 from coinkit.backbones.model_parts import find_parts, linears_of
 from coinkit.backbones.processors import Processor, load_processor
-from coinkit.backbones.weights import load_pretrained, open_folder, quantization_problems, random_model, shapes_only
+from coinkit.backbones.weights import open_folder
 from coinkit.data.batch import IGNORE, Batch, Encoded, ForwardOutput
-from coinkit.errors import Problem
+from coinkit.errors import Problem, raise_problems
 from coinkit.types import Query, Sample
 
 SCOPES = ('language', 'all')
@@ -62,9 +62,10 @@ class TransformersBackbone(Backbone):
                  quantization: str | None = None, key_mapping: Mapping[str, str] | None = None):
         raise_problems(self.preflight(checkpoint, dtype=dtype, template=template, attn=attn, lora_scope=lora_scope,
                                       init_seed=init_seed, quantization=quantization))
-        self.checkpoint, self.folder, self.dtype = checkpoint, local_folder(checkpoint), DTYPES[dtype]
+        start = Start.of(dtype, device, attn, init_seed, quantization)
+        self.checkpoint, self.folder, self.dtype = checkpoint, local_folder(checkpoint), start.dtype
         config = read_config(self.folder)
-        self.model = self._build(config, attn, choose_device(device), init_seed, quantization, key_mapping)
+        self.model = self._build(config, start, key_mapping)
         self._name_parts(lora_scope, lora_targets)
         text = config.get_text_config()
         self.context_length = getattr(text, 'max_position_embeddings', None) or max_length
@@ -74,25 +75,18 @@ class TransformersBackbone(Backbone):
         self.samples = self._encoder(template)
         self.samples.check()
 
-    def _build(self, config: Any, attn: str, device: torch.device, init_seed: int | None, quantization: str | None,
-               key_mapping: Mapping[str, str] | None) -> Any:
+    def _build(self, config: Any, start: Start, key_mapping: Mapping[str, str] | None) -> Any:
         from transformers import GenerationConfig
         from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
-        cls = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)]
-        chosen = dict(dtype=self.dtype, attn=choose_attention(attn, device, self.dtype), device=device)
-        if device.type == 'meta':
-            model = shapes_only(cls, config, dtype=self.dtype)
-        elif init_seed is not None:
-            model = random_model(cls, config, seed=init_seed, **chosen)
-        else:
-            parts = find_parts(shapes_only(cls, config, dtype=self.dtype)) if quantization else None
-            keep = () if parts is None else (parts.vision_tower, parts.projector, parts.head)
-            model = load_pretrained(cls, config, open_folder(self.folder), folder=self.folder, key_mapping=key_mapping,
-                                    quantization=quantization, keep=[name for name in keep if name], **chosen)
+        kind = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)]
+        parts = find_parts(shapes_only(kind, config, dtype=self.dtype)) if start.quantization else None
+        keep = () if parts is None else (parts.vision_tower, parts.projector, parts.head)
+        model = start.model(kind, config, lambda: open_folder(self.folder), folder=self.folder, key_mapping=key_mapping,
+                            keep=[name for name in keep if name])
         if (self.folder / 'generation_config.json').is_file():
             model.generation_config = GenerationConfig.from_pretrained(str(self.folder), local_files_only=True)
-        return model.eval().requires_grad_(False)
+        return model
 
     def _name_parts(self, scope: str, targets: str | Sequence[str] | None) -> None:
         self.parts = find_parts(self.model)
@@ -240,9 +234,8 @@ class TransformersBackbone(Backbone):
 
     @classmethod
     def preflight(cls, checkpoint: str = '', **config: Any) -> list[Problem]:
-        problems = choice_problems(config, lora_scope=SCOPES) + quantization_problems(config.get('quantization'))
-        return problems + check_folder(checkpoint, expected=cls.__name__, weights=config.get('init_seed') is None,
-                                       template=config.get('template'))
+        return choice_problems(config, lora_scope=SCOPES) + check_folder(
+            checkpoint, expected=cls.__name__, weights=config.get('init_seed') is None, template=config.get('template'))
 
     def describe(self) -> dict[str, Any]:
         text = self.model.config.get_text_config()

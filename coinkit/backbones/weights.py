@@ -1,4 +1,4 @@
-"""Weight files as one lazy mapping from tensor name to tensor, and strict loading of a model from it.
+"""Weight files as one lazy mapping from tensor name to tensor.
 
 safetensors are memory-mapped and read tensor by tensor, `.bin` and `.pth` through torch's mapped, weights-only reader:
 a tensor goes from its file straight to the target type and device. A missing, extra or mis-shaped tensor is an error
@@ -7,9 +7,7 @@ that names it.
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import logging
 import struct
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,12 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from coinkit.errors import CoinkitError, ConfigError, Problem
 
-logging.getLogger('bitsandbytes').setLevel(logging.ERROR)  # it tells at every import which kernels this CPU lacks
-SMALL = 2**30  # bytes: what loads in a moment needs no progress bar
 WHERE = 'backbone.checkpoint'
 PICKLED = ('.bin', '.pth', '.pt')
 STANDARD = (('model', 'safetensors'), ('pytorch_model', 'bin'))
@@ -99,13 +95,6 @@ def weight_problems(folder: Path, cure: str, *, where: str = WHERE) -> list[Prob
     return [Problem(where, f"'{folder}' has no weights (model.safetensors, its index, or pytorch_model.bin).", cure)]
 
 
-def quantization_problems(quantization: str | None) -> list[Problem]:
-    if quantization is None or importlib.util.find_spec('bitsandbytes') is not None:
-        return []
-    return [Problem('backbone.quantization', f"'{quantization}' needs bitsandbytes, which is not installed.",
-                    "Install it with: pip install 'coinkit[quant]'.")]
-
-
 def open_folder(folder: Path) -> LazyTensors:
     """Every tensor of a checkpoint folder, unread."""
     return open_files(folder / name for name in weight_names(folder))
@@ -169,67 +158,6 @@ def renamed(tensors: Mapping[str, Any], rename: Callable[[str], str | None]) -> 
     return {new: value for name, value in tensors.items() if (new := rename(name)) is not None}
 
 
-def load_pretrained(cls: type[nn.Module], config: Any, tensors: LazyTensors, *, folder: Path, dtype: torch.dtype,
-                    attn: str, device: torch.device, key_mapping: Mapping[str, str] | None = None,
-                    quantization: str | None = None, keep: Sequence[str] = ()) -> Any:
-    """`cls` (a PreTrainedModel) with every tensor from `tensors`; ConfigError names those that do not fit.
-
-    `quantization` '4bit' or '8bit' quantises the linears outside the modules named in `keep`.
-    """
-    from transformers.utils import logging as transformers_logging
-
-    level, bar = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()  # its load report becomes our error
-    if sum(_num_bytes(one) for one in tensors.values()) < SMALL:
-        transformers_logging.disable_progress_bar()
-    try:
-        model, info = cls.from_pretrained(
-            None, config=config, state_dict=dict(tensors), dtype=dtype, attn_implementation=attn,
-            key_mapping=dict(key_mapping or {}) or None, quantization_config=_quantization(quantization, dtype, keep),
-            device_map={'': device} if device.type == 'cuda' or quantization else None,
-            output_loading_info=True, ignore_mismatched_sizes=True)
-    except (OSError, RuntimeError) as error:
-        if isinstance(error, torch.cuda.OutOfMemoryError):
-            raise
-        raise CoinkitError(f"{WHERE}: '{folder}' cannot be read: {error}") from error
-    finally:
-        transformers_logging.set_verbosity(level)
-        if bar:
-            transformers_logging.enable_progress_bar()
-    if problems := tensor_problems(folder, info['missing_keys'], info['unexpected_keys'], info['mismatched_keys']):
-        raise ConfigError(problems)
-    if quantization:
-        _tame_bitsandbytes(model)
-    return model
-
-
-def _tame_bitsandbytes(model: nn.Module) -> None:
-    """Switch off what would harm a run: packing that passes no gradient on, and a warning per layer and step."""
-    logging.getLogger('bitsandbytes.autograd._functions').setLevel(logging.ERROR)  # 8 bit casts its inputs: known
-    for module in model.modules():
-        if hasattr(module, 'support_avx512bf16_for_cpu'):
-            module.support_avx512bf16_for_cpu = False  # repacks the weights at the first evaluation, for good
-
-
-def _num_bytes(tensor: Any) -> int:
-    size = 4 if isinstance(tensor, Tensor) and tensor.dtype == torch.float32 else 2
-    for edge in shape_of(tensor):
-        size *= edge
-    return size
-
-
-def _quantization(kind: str | None, dtype: torch.dtype, keep: Sequence[str]) -> Any:
-    if kind is None:
-        return None
-    from transformers import BitsAndBytesConfig
-
-    skip = list(keep) or None
-    if kind == '8bit':
-        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=skip)
-    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type='nf4', bnb_4bit_compute_dtype=dtype,
-                              llm_int8_skip_modules=skip)
-
-
 def tensor_problems(folder: Path, missing: Iterable[str], extra: Iterable[str],
                     mismatched: Iterable[tuple[str, Any, Any]]) -> list[Problem]:
     """One problem per kind, with the names of the tensors."""
@@ -242,26 +170,3 @@ def tensor_problems(folder: Path, missing: Iterable[str], extra: Iterable[str],
 
 def listed(names: Sequence[str], most: int = 8) -> str:
     return ', '.join(names[:most]) + (f' and {len(names) - most} more' if len(names) > most else '')
-
-
-def random_model(cls: type[nn.Module], config: Any, *, dtype: torch.dtype, attn: str, device: torch.device,
-                 seed: int) -> Any:
-    """Random weights of this shape, for speed and memory trials; leaves the global random state as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = cls._from_config(config, dtype=dtype, attn_implementation=attn)
-    return model.to(device).eval()
-
-
-def shapes_only(cls: type[nn.Module], config: Any, *, dtype: torch.dtype, quantization: str | None = None,
-                keep: Sequence[str] = ()) -> Any:
-    """The model on the meta device, without reading a weight: for plans. Quantised weights have their size in bytes."""
-    with torch.device('meta'):
-        model = cls(config).to(dtype)
-    for name, module in model.named_modules() if quantization else ():
-        if isinstance(module, nn.Linear) and not any(f'{name}.'.startswith(f'{one}.') for one in keep):
-            count = module.weight.numel()
-            # 4 bit: half a byte each, and one float32 scale per 64
-            num_bytes = count if quantization == '8bit' else count // 2 + count // 16
-            module.weight = nn.Parameter(torch.empty(num_bytes, dtype=torch.int8, device='meta'), requires_grad=False)
-    return model

@@ -61,12 +61,6 @@ def launch_problems(strategy: str, environ: Mapping[str, str] | None = None) -> 
                     "or set strategy=dict(type='OneDevice').")]
 
 
-def raise_problems(problems: list[Problem]) -> None:
-    """All of them at once, if there are any."""
-    if problems:
-        raise ConfigError(problems)
-
-
 def choose_device(device: str, local_rank: int) -> torch.device:
     """`auto` is the GPU of this local rank where there is one; 'cuda' without a usable GPU is an error."""
     if device not in ('auto', 'cpu', 'cuda'):

@@ -11,18 +11,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from coinkit.backbones.loading import load_pretrained, random_model, shapes_only
 from coinkit.backbones.weights import (
     FirstRows,
     listed,
-    load_pretrained,
     open_files,
     open_folder,
-    random_model,
     read,
     read_json,
     renamed,
     shape_of,
-    shapes_only,
     tensor_names,
     weight_names,
     weight_problems,
@@ -214,7 +212,8 @@ import gc, json, os, re, sys
 from pathlib import Path
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
-from coinkit.backbones.weights import load_pretrained, open_folder, read, shape_of
+from coinkit.backbones.loading import load_pretrained
+from coinkit.backbones.weights import open_folder, read, shape_of
 
 def anonymous():  # memory of the process that no file stands behind: pages of mapped weights do not count
     return 1024 * int(re.search(r'^Anonymous:\s+(\d+)', open('/proc/self/smaps_rollup').read(), re.M)[1])

@@ -6,36 +6,22 @@ Shape suffixes: B rows, L tokens, P pictures, S tokens of one picture, H hidden.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
-from coinkit.backbones.decoder import (
-    DTYPES,
-    DecoderBackbone,
-    choice_problems,
-    choose_attention,
-    choose_device,
-    raise_problems,
-)
+from coinkit.backbones.decoder import DecoderBackbone
 from coinkit.backbones.llava.checkpoint import Source
 from coinkit.backbones.llava.templates import TEMPLATES, make_template
 from coinkit.backbones.llava.vocabulary import published_rows, trim_codec, trim_config
+from coinkit.backbones.loading import Start, choice_problems
 from coinkit.backbones.pixels import ASPECT_RATIOS, pixel_reader
 from coinkit.backbones.samples import SampleEncoder
 from coinkit.backbones.text_codec import read_codec
-from coinkit.backbones.weights import (
-    load_pretrained,
-    quantization_problems,
-    random_model,
-    read_json,
-    shapes_only,
-)
-from coinkit.errors import Problem
+from coinkit.backbones.weights import LazyTensors, read_json
+from coinkit.errors import Problem, raise_problems
 
 
 class Llava(DecoderBackbone):
@@ -62,10 +48,11 @@ class Llava(DecoderBackbone):
         raise_problems(self.preflight(
             checkpoint, vision_tower=vision_tower, projector=projector, dtype=dtype, template=template, attn=attn,
             image_aspect_ratio=image_aspect_ratio, init_seed=init_seed, quantization=quantization))
-        self.checkpoint, self.dtype = checkpoint, DTYPES[dtype]
+        start = Start.of(dtype, device, attn, init_seed, quantization)
+        self.checkpoint, self.dtype = checkpoint, start.dtype
         self.source = Source.of(checkpoint, vision_tower, projector)
         self.codec = read_codec(self.source.folder, legacy=legacy)
-        self.model = self._build(attn, choose_device(device), init_seed, quantization, key_mapping)
+        self.model = self._build(start, key_mapping)
         self.context_length = self.model.config.text_config.max_position_embeddings
         self.max_length = min(max_length, self.context_length)
         self.samples = self._encoder(template, mask_correction, image_aspect_ratio)
@@ -73,25 +60,19 @@ class Llava(DecoderBackbone):
         self.image_shape = (3, side, side)
         self.eos_ids = frozenset({self.codec.eos_id, *_ids(self.model.generation_config.eos_token_id)})
 
-    def _build(self, attn: str, device: torch.device, init_seed: int | None, quantization: str | None,
-               key_mapping: Mapping[str, str] | None) -> Any:
+    def _build(self, start: Start, key_mapping: Mapping[str, str] | None) -> Any:
         from coinkit.backbones.llava.modeling import LlavaForConditionalGeneration as Model
 
         config = self.source.config()
         if rows := published_rows(config, self.codec):
             trim_config(config, rows, placeholder=self.codec.unk_id)
             self.codec = trim_codec(self.codec, rows)
-        quantized = dict(quantization=quantization, keep=(self.vision_tower, self.projector, 'lm_head'))
-        chosen = dict(dtype=self.dtype, attn=choose_attention(attn, device, self.dtype), device=device)
-        if device.type == 'meta':
-            model = shapes_only(Model, config, dtype=self.dtype, **quantized)
-        elif init_seed is not None:
-            model = random_model(Model, config, seed=init_seed, **chosen)
-        else:
-            model = load_pretrained(
-                Model, config, self.source.tensors(key_mapping=key_mapping, rows=rows), folder=self.source.folder,
-                **quantized, **chosen)
-        return model.eval().requires_grad_(False)
+
+        def tensors() -> LazyTensors:
+            return self.source.tensors(key_mapping=key_mapping, rows=rows)
+
+        return start.model(Model, config, tensors, folder=self.source.folder,
+                           keep=(self.vision_tower, self.projector, 'lm_head'))
 
     def _encoder(self, name: str | None, mask_correction: bool, aspect_ratio: str) -> SampleEncoder:
         card = read_json(self.folder / 'coinkit.json')
@@ -131,29 +112,15 @@ class Llava(DecoderBackbone):
 
     def save(self, folder: str | Path) -> None:
         """Write a hub-format folder that `Llava` loads again: weights, tokenizer, template and pixel statistics."""
-        folder = Path(folder)
         self.model.save_pretrained(str(folder), save_original_format=False)
-        self.codec.save(folder)
-        pixels = self.samples.read_pixels
-        card = {**read_json(self.folder / 'coinkit.json'), 'template': self.template_name,
-                'image_mean': pixels.mean, 'image_std': pixels.std}
-        (folder / 'coinkit.json').write_text(json.dumps(card, indent=1) + '\n', encoding='utf-8')
+        self._save_side_files(Path(folder))
 
     @classmethod
     def preflight(cls, checkpoint: str = '', *, vision_tower: str | None = None, projector: str | None = None,
                   **config: Any) -> list[Problem]:
         problems = choice_problems(config, template=TEMPLATES, image_aspect_ratio=ASPECT_RATIOS)
-        problems += quantization_problems(config.get('quantization'))
         source = Source.of(checkpoint, vision_tower, projector)
         return problems + source.problems(weights=config.get('init_seed') is None)
-
-    def describe(self) -> dict[str, Any]:
-        text = self.model.config.text_config
-        return super().describe() | {
-            'checkpoint': self.checkpoint, 'model_type': self.model.config.model_type, 'template': self.template_name,
-            'dtype': str(self.dtype).removeprefix('torch.'), 'hidden_size': text.hidden_size,
-            'layers': text.num_hidden_layers, 'vocabulary': text.vocab_size,
-            'tokens_per_image': self.samples.tokens_per_image}
 
 
 def _ids(value: int | Sequence[int] | None) -> tuple[int, ...]:

@@ -6,7 +6,6 @@ Shape suffixes: B rows, L tokens, P pictures, S tokens of one picture, H hidden.
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -17,14 +16,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
 from coinkit.backbones.boxes import COIN, MINIGPT
-from coinkit.backbones.decoder import (
-    DTYPES,
-    DecoderBackbone,
-    choice_problems,
-    choose_attention,
-    choose_device,
-    raise_problems,
-)
+from coinkit.backbones.decoder import DecoderBackbone
+from coinkit.backbones.loading import Start, choice_problems, shapes_only
 from coinkit.backbones.minigpt_v2 import checkpoint as files
 from coinkit.backbones.minigpt_v2 import templates
 from coinkit.backbones.minigpt_v2.encoding import MiniGPTv2Encoder, collate_rows
@@ -32,17 +25,9 @@ from coinkit.backbones.minigpt_v2.tensors import check_fit, model_tensors
 from coinkit.backbones.peft_io import PeftLora, add_peft_block
 from coinkit.backbones.pixels import pixel_reader
 from coinkit.backbones.text_codec import read_codec
-from coinkit.backbones.weights import (
-    LazyTensors,
-    load_pretrained,
-    open_files,
-    quantization_problems,
-    random_model,
-    read_json,
-    shapes_only,
-)
+from coinkit.backbones.weights import LazyTensors, open_files, read_json
 from coinkit.data.batch import Batch, Encoded
-from coinkit.errors import ConfigError, Problem
+from coinkit.errors import ConfigError, Problem, raise_problems
 from coinkit.nn.bank import AdapterBank
 
 BOXES = {'native': MINIGPT, 'coin': COIN}
@@ -76,11 +61,12 @@ class MiniGPTv2(DecoderBackbone):
             checkpoint, llama=llama, vit=vit, dtype=dtype, template=template, attn=attn, device=device, init_seed=init_seed,
             quantization=quantization, lora=lora, task_tag=task_tag, blip_caption=blip_caption, boxes=boxes,
             missing_image=missing_image))
-        self.checkpoint, self.dtype, self.lora, self.missing_image = checkpoint, DTYPES[dtype], lora, missing_image
+        start = Start.of(dtype, device, attn, init_seed, quantization)
+        self.checkpoint, self.dtype, self.lora, self.missing_image = checkpoint, start.dtype, lora, missing_image
         self.kept_lora: PeftLora | None = None
         self.kept_bank: AdapterBank | None = None
         self.sources = files.sources(checkpoint, llama=llama, vit=vit)
-        self.model = self._build(attn, choose_device(device), init_seed, quantization, lora_alpha)
+        self.model = self._build(start, lora_alpha)
         if self.kept_lora is not None:
             self.kept_bank = self.insert_bank(targets=list(self.kept_lora.factors))
         self.context_length = self.model.config.text_config.max_position_embeddings
@@ -89,21 +75,11 @@ class MiniGPTv2(DecoderBackbone):
         self.image_shape = (3, self.model.config.img_size, self.model.config.img_size)
         self.eos_ids = frozenset({self.codec.eos_id})
 
-    def _build(self, attn: str, device: torch.device, init_seed: int | None, quantization: str | None,
-               lora_alpha: float | None) -> Any:
+    def _build(self, start: Start, lora_alpha: float | None) -> Any:
         from coinkit.backbones.minigpt_v2.modeling import MiniGPTv2ForConditionalGeneration as Model
 
-        config = self.sources.config
-        chosen = dict(dtype=self.dtype, attn=choose_attention(attn, device, self.dtype), device=device)
-        if device.type == 'meta':
-            model = shapes_only(Model, config, dtype=self.dtype)
-        elif init_seed is not None:
-            model = random_model(Model, config, seed=init_seed, **chosen)
-        else:
-            keep = (self.vision_tower, 'ln_vision', self.projector, 'llama_model.lm_head')
-            model = load_pretrained(Model, config, self._tensors(Model, lora_alpha), folder=self.sources.folder,
-                                    quantization=quantization, keep=keep, **chosen)
-        return model.eval().requires_grad_(False)
+        return start.model(Model, self.sources.config, lambda: self._tensors(Model, lora_alpha), folder=self.folder,
+                           keep=(self.vision_tower, 'ln_vision', self.projector, 'llama_model.lm_head'))
 
     def _tensors(self, model: Any, lora_alpha: float | None) -> LazyTensors:
         """The model's tensors, unread; sets `kept_lora`. Names and shapes are checked before gigabytes are read."""
@@ -136,6 +112,10 @@ class MiniGPTv2(DecoderBackbone):
             read_pixels=pixel_reader(config.img_size, card=statistics, aspect_ratio='stretch'),
             context_length=self.context_length, boxes=BOXES[self.boxes],
             zero_picture=self.missing_image == 'zero', unseen_id=pad_id)
+
+    @property
+    def folder(self) -> Path:
+        return self.sources.folder
 
     # --- samples and answers ------------------------------------------------------------------------------------
 
@@ -196,13 +176,8 @@ class MiniGPTv2(DecoderBackbone):
 
     def save(self, folder: str | Path) -> None:
         """Write a folder that `MiniGPTv2` loads again: weights, tokenizer, template and pixel statistics."""
-        folder = Path(folder)
         self.model.save_pretrained(str(folder), state_dict=self._state())
-        self.codec.save(folder)
-        pixels = self.samples.read_pixels
-        card = {**read_json(self.sources.folder / 'coinkit.json'), 'template': self.template_name, 'boxes': self.boxes,
-                'image_mean': pixels.mean, 'image_std': pixels.std}
-        (folder / 'coinkit.json').write_text(json.dumps(card, indent=1) + '\n', encoding='utf-8')
+        self._save_side_files(Path(folder), boxes=self.boxes)
 
     def _state(self) -> dict[str, Tensor] | None:
         """What to save while the kept adapters are the only bank: bare weights, and the adapters beside them."""
@@ -226,17 +201,11 @@ class MiniGPTv2(DecoderBackbone):
                   **config: Any) -> list[Problem]:
         problems = choice_problems(config, template=templates.TEMPLATES, lora=LORA, task_tag=templates.TASK_TAGS,
                                    blip_caption=templates.PROCESSED, boxes=BOXES, missing_image=MISSING_IMAGE)
-        problems += quantization_problems(config.get('quantization'))
         weights = config.get('init_seed') is None and config.get('device') != 'meta'
         return problems + files.checkpoint_problems(checkpoint, llama=llama, vit=vit, weights=weights)
 
     def describe(self) -> dict[str, Any]:
-        config = self.model.config
-        return super().describe() | {
-            'checkpoint': self.checkpoint, 'model_type': config.model_type, 'template': self.template_name,
-            'dtype': str(self.dtype).removeprefix('torch.'), 'hidden_size': config.text_config.hidden_size,
-            'layers': config.text_config.num_hidden_layers, 'vocabulary': config.text_config.vocab_size,
-            'tokens_per_image': config.tokens_per_image, 'lora': self.lora, 'missing_image': self.missing_image}
+        return super().describe() | {'lora': self.lora, 'missing_image': self.missing_image}
 
 
 def _over_all_targets(lora: PeftLora, bank: AdapterBank) -> PeftLora:

@@ -6,39 +6,24 @@ Shape suffixes: P pictures, S positions of one picture, H hidden.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from coinkit.backbones.boxes import COIN, QWEN
-from coinkit.backbones.decoder import (
-    DTYPES,
-    DecoderBackbone,
-    choice_problems,
-    choose_attention,
-    choose_device,
-    raise_problems,
-)
+from coinkit.backbones.decoder import DecoderBackbone
+from coinkit.backbones.loading import Start, choice_problems
 from coinkit.backbones.memory import DecoderSizes
 from coinkit.backbones.pixels import pixel_reader
 from coinkit.backbones.qwen_vl import checkpoint as folders
 from coinkit.backbones.qwen_vl.encoding import QwenVLEncoder
 from coinkit.backbones.qwen_vl.templates import LABEL_MASKS, TEMPLATES, make_template
 from coinkit.backbones.qwen_vl.tokenizer import read_codec
-from coinkit.backbones.weights import (
-    load_pretrained,
-    open_folder,
-    quantization_problems,
-    random_model,
-    read_json,
-    shapes_only,
-)
-from coinkit.errors import Problem
+from coinkit.backbones.weights import open_folder, read_json
+from coinkit.errors import Problem, raise_problems
 
 BOXES = {'native': QWEN, 'coin': COIN}
 
@@ -66,8 +51,9 @@ class QwenVL(DecoderBackbone):
                  key_mapping: Mapping[str, str] | None = None):
         raise_problems(self.preflight(checkpoint, dtype=dtype, template=template, picture=picture, boxes=boxes,
                                       label_mask=label_mask, attn=attn, init_seed=init_seed, quantization=quantization))
-        self.checkpoint, self.folder, self.dtype = checkpoint, folders.resolve(checkpoint), DTYPES[dtype]
-        self.model = self._build(attn, choose_device(device), init_seed, quantization, key_mapping)
+        start = Start.of(dtype, device, attn, init_seed, quantization)
+        self.checkpoint, self.folder, self.dtype = checkpoint, folders.resolve(checkpoint), start.dtype
+        self.model = self._build(start, key_mapping)
         config = self.model.config
         self.context_length = config.max_position_embeddings
         self.max_length = min(max_length, self.context_length)
@@ -78,20 +64,11 @@ class QwenVL(DecoderBackbone):
         stops = ('<|endoftext|>',) if of_coin else ('<|endoftext|>', '<|im_end|>', '<|im_start|>')
         self.eos_ids = frozenset(map(self.codec.special_id, stops))
 
-    def _build(self, attn: str, device: torch.device, init_seed: int | None, quantization: str | None,
-               key_mapping: Mapping[str, str] | None) -> Any:
+    def _build(self, start: Start, key_mapping: Mapping[str, str] | None) -> Any:
         from coinkit.backbones.qwen_vl.modeling import QwenVLForConditionalGeneration as Model
 
-        config = folders.read_config(self.folder)
-        chosen = dict(dtype=self.dtype, attn=choose_attention(attn, device, self.dtype), device=device)
-        if device.type == 'meta':
-            model = shapes_only(Model, config, dtype=self.dtype)
-        elif init_seed is not None:
-            model = random_model(Model, config, seed=init_seed, **chosen)
-        else:
-            model = load_pretrained(Model, config, open_folder(self.folder), folder=self.folder, key_mapping=key_mapping,
-                                    quantization=quantization, keep=(self.vision_tower, 'lm_head'), **chosen)
-        return model.eval().requires_grad_(False)
+        return start.model(Model, folders.read_config(self.folder), lambda: open_folder(self.folder), folder=self.folder,
+                           keep=(self.vision_tower, 'lm_head'), key_mapping=key_mapping)
 
     def _read_folder(self, name: str | None, picture: str | None, boxes: str | None,
                      label_mask: str) -> QwenVLEncoder:
@@ -133,27 +110,14 @@ class QwenVL(DecoderBackbone):
 
     def save(self, folder: str | Path) -> None:
         """Write a folder that `QwenVL` loads again: weights, vocabulary, template and pixel statistics."""
-        folder = Path(folder)
         self.model.save_pretrained(str(folder), save_original_format=False)
-        self.codec.save(folder)
-        pixels, template = self.samples.read_pixels, self.samples.template
-        card = {**read_json(self.folder / 'coinkit.json'), 'template': self.template_name, 'system': template.system,
-                'picture': template.picture, 'boxes': self.boxes, 'image_mean': pixels.mean, 'image_std': pixels.std}
-        (folder / 'coinkit.json').write_text(json.dumps(card, indent=1) + '\n', encoding='utf-8')
+        template = self.samples.template
+        self._save_side_files(Path(folder), system=template.system, picture=template.picture, boxes=self.boxes)
 
     @classmethod
     def preflight(cls, checkpoint: str = '', **config: Any) -> list[Problem]:
         problems = choice_problems(config, template=TEMPLATES, boxes=BOXES, label_mask=LABEL_MASKS)
-        problems += quantization_problems(config.get('quantization'))
         if (picture := config.get('picture')) is not None and '{}' not in picture:
             problems.append(Problem('backbone.picture', f"'{picture}' has no place for a picture's number.",
                                     "Write {} there, as in 'Picture {}: '."))
         return problems + folders.folder_problems(checkpoint, weights=config.get('init_seed') is None)
-
-    def describe(self) -> dict[str, Any]:
-        config = self.model.config
-        return super().describe() | {
-            'checkpoint': self.checkpoint, 'model_type': config.model_type, 'template': self.template_name,
-            'dtype': str(self.dtype).removeprefix('torch.'), 'hidden_size': config.hidden_size,
-            'layers': config.num_hidden_layers, 'vocabulary': config.vocab_size,
-            'tokens_per_image': self.samples.tokens_per_image}

@@ -16,14 +16,13 @@ from coinkit.engine.processes import (
     Launch,
     choose_device,
     launch_problems,
-    raise_problems,
     start_process_group,
     stop_process_group,
 )
 from coinkit.engine.strategies.base import OptimizerFactory
 from coinkit.engine.strategies.buckets import GradientBuckets
 from coinkit.engine.strategies.one_device import OneDevice, clip, raise_missing, set_lrs
-from coinkit.errors import Problem
+from coinkit.errors import Problem, raise_problems
 
 
 class DDP(OneDevice):

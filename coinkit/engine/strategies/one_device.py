@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from coinkit.engine.processes import Launch, choose_device, raise_problems
+from coinkit.engine.processes import Launch, choose_device
 from coinkit.engine.strategies.base import OptimizerFactory, OptimizerState, Strategy
-from coinkit.errors import Problem, RunError
+from coinkit.errors import Problem, RunError, raise_problems
 
 
 class OneDevice(Strategy):

@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from coinkit.backbones.decoder import choose_attention
 from coinkit.backbones.llava import Llava
+from coinkit.backbones.loading import choose_attention
 from coinkit.backbones.text_codec import read_codec
 from coinkit.errors import CoinkitError, ConfigError
 
