@@ -33,6 +33,8 @@ SECTIONS = (  # heading, class, the prefix of its keys
     ('A task of benchmark.tasks', schema.TaskSection, 'benchmark.tasks.N.'),
     ('generation of a task', schema.Generation, 'benchmark.tasks.N.generation.'),
     ('mini of a task', schema.TaskMini, 'benchmark.tasks.N.mini.'),
+    ('published of a task', schema.Published, 'benchmark.tasks.N.published.'),
+    ('An entry of benchmark.downloads', schema.Download, 'benchmark.downloads.N.'),
     ('schedule', schema.Schedule, 'schedule.'),
     ('schedule.mini', schema.ScheduleMini, 'schedule.mini.'),
     ('data', schema.Data, 'data.'),

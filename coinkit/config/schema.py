@@ -83,6 +83,27 @@ class TaskMini:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Published:
+    """Rows of a task's files as the paper or the data card counts them; None where nobody did."""
+
+    train: int | None = bounds(None, low=1)
+    test: int | None = bounds(None, low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Download:
+    """Files of a hub repository, which `coinkit data --download` fetches below data.root."""
+
+    repo: str  # 'owner/name'
+    kind: Literal['dataset', 'model'] = 'dataset'
+    revision: str = 'main'
+    files: tuple[str, ...] = ()  # patterns such as 'RS/*'; none: all files
+    to: str = ''  # folder below data.root
+    unpack: bool = True  # zip and tar archives are unpacked where they lie
+    size: str = ''  # for people: '18 GiB'
+
+
+@dataclass(frozen=True, kw_only=True)
 class TaskSection:
     """One task of the benchmark."""
 
@@ -95,6 +116,7 @@ class TaskSection:
     description: str = ''
     expert_schedule: Mapping[str, Any] = field(default_factory=dict)  # beyond `schedule`, where a task is trained alone
     mini: TaskMini | None = None
+    published: Published = field(default_factory=Published, compare=False)  # for `coinkit data`
 
     def task(self) -> Task:
         """The task as the rest of coinkit sees it."""
@@ -111,6 +133,8 @@ class Benchmark:
     tasks: tuple[TaskSection, ...]
     orders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # name -> task names
     templates: tuple[str, ...] = ()  # patterns that find the instruction in a question; else it is the last line
+    downloads: tuple[Download, ...] = field(default=(), compare=False)  # for `coinkit data`
+    instructions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # style -> task -> how converters ask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,8 +207,10 @@ class RunConfig:
 def _plain(value: Any) -> Any:
     if is_dataclass(value):
         items = {item.name: getattr(value, item.name) for item in fields(value) if is_public(item)}
-        if isinstance(value, TaskSection):
-            del items['mini']  # used up when the config was resolved
+        for name in ('mini', 'published') if isinstance(value, TaskSection) else ():
+            del items[name]  # used up when the config was resolved; of no use to a run
+        if isinstance(value, Benchmark):
+            del items['downloads']
         return {name: _plain(item) for name, item in items.items()}
     if isinstance(value, Mapping):
         return {name: _plain(item) for name, item in value.items()}
