@@ -11,6 +11,22 @@ _source = 'the Hugging Face dataset Zacks-Chen/CoIN'
 _readme = 'the archive linked in the README of zackschen/CoIN'
 _vizwiz = {f'VizWiz/{split}': f'vizwiz.org (VQA {split} images)' for split in ('train', 'val')}
 _coco = {'COCO2014/train2014': 'cocodataset.org (2014 train images)'}
+# How a question is asked, by style and task; {} is the question (with its options, or the phrase). For converters.
+_word = '{}\nAnswer the question using a single word or phrase.'
+_box = 'Please provide the bounding box coordinate of the region this sentence describes: {}'
+_letter = "{}\nAnswer with the option's letter from the given choices directly."
+_ask = {
+    'original': {
+        'ScienceQA': _letter, 'TextVQA': _word, 'ImageNet': _word.replace('{}', 'What is the object in the image?'),
+        'GQA': _word, 'VizWiz': _word, 'Grounding': _box, 'VQAv2': _word, 'OCR-VQA': _word},
+    'diverse': {
+        'ScienceQA': _letter,
+        'TextVQA': '{}\nCapture the essence of your response in a single word or a concise phrase.',
+        'ImageNet': 'Express the object in the image in a single word or a short, descriptive phrase.',
+        'GQA': '{}\nRespond to the question briefly, using only one word or a phrase.',
+        'VizWiz': '{}\nProvide a succinct response with a single word or phrase.',
+        'Grounding': _box, 'VQAv2': _word,
+        'OCR-VQA': '{}\nCondense your answer for each question into a single word or concise phrase.'}}
 
 
 def _task(name, folder, test, metric, max_new_tokens, kind, images, description):
@@ -31,6 +47,7 @@ def _task(name, folder, test, metric, max_new_tokens, kind, images, description)
 
 benchmark = dict(
     name='coin',
+    instructions=_ask,
     tasks=[
         _task('ScienceQA', 'ScienceQA', 'test', 'scienceqa_coin', 1024, 'scienceqa',
               {'ScienceQA/images': _readme}, 'science questions with options'),
