@@ -2,15 +2,20 @@
 
 `FileImage.load` runs in the engine's worker threads; whatever is wrong with a file becomes a `BadImage` that names it,
 and the loader asks a `BadImagePolicy` what happens to the sample.
+
+What is read: Pillow's `Image.open(file).convert('RGB')` and nothing more, as the published LLaVA and CoIN code does. So an
+EXIF rotation is not applied, an animation is its first frame, transparency is dropped, and of grey with 16 bits values above
+255 are white. Where is read: inside the image root by the path's text. A path that is absolute or climbs out with '..'
+is refused; links are followed wherever they lead, since data folders often are links. A loop of links, a file that is
+no file and a picture beyond the limits below are bad pictures; the limits are looked up in the header.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
-import struct
+import stat
 import threading
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,9 +28,9 @@ from coinkit.errors import BadImage, ConfigError, unknown
 from coinkit.types import ImageSource, Sample
 
 MAX_PIXELS = 89_478_485  # Pillow's own warning level; more is taken for a decompression bomb
+MAX_SIDE = 16_384  # pixels: a strip is padded to a square of its longer side
+MAX_ASPECT = 200  # times longer than wide: a strip's shorter side is scaled to the model's
 POLICIES = ('error', 'skip', 'text_only')
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError, struct.error, zlib.error,
-                  Image.DecompressionBombError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,7 @@ class FileImage:
 
     @property
     def file(self) -> str:
-        return os.path.join(self.root, self.path)
+        return os.path.join(self.root, _by_its_text(self.path))
 
     @property
     def key(self) -> str:
@@ -60,16 +65,33 @@ class FileImage:
     def _opened(self) -> Iterator[Image.Image]:
         """The file's header; pixels are decoded inside, when they are asked for."""
         try:
+            if not stat.S_ISREG(os.stat(self.file).st_mode):  # a pipe would be waited for
+                raise BadImage(f'{self.file}: is not a file. Check the path.')
             with Image.open(self.file) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise BadImage(f'{self.file}: has {image.width} x {image.height} pixels; up to {MAX_PIXELS:,} are '
-                                   'read. Scale it down.')
+                self._check_size(image)
                 yield image
+        except BadImage:
+            raise
         except FileNotFoundError as error:
             raise BadImage(f'{self.file}: there is no such image. Check image_root and that the archive '
                            'is unpacked.') from error
-        except _DECODE_ERRORS as error:
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise BadImage(f'{self.file}: {error} Up to {MAX_PIXELS:,} pixels are read; scale it down.') from error
+        except Exception as error:  # a damaged file leads Pillow's decoders to errors of any kind
             raise BadImage(f'{self.file}: cannot be decoded ({error}). Download it again.') from error
+
+    def _check_size(self, image: Image.Image) -> None:
+        short, long = sorted(image.size)
+        if short < 1:
+            raise BadImage(f'{self.file}: has {image.width} x {image.height} pixels.')
+        if image.width * image.height > MAX_PIXELS or long > MAX_SIDE or long > MAX_ASPECT * short:
+            raise BadImage(f'{self.file}: has {image.width} x {image.height} pixels; up to {MAX_PIXELS:,} are read, '
+                           f'{MAX_SIDE:,} a side, and a side of up to {MAX_ASPECT} times the other. Scale or cut it.')
+
+
+def _by_its_text(path: str) -> str:
+    """Without '..': behind a link to another place it would lead out of the root, where the text does not."""
+    return os.path.normpath(path) if os.pardir in path else path
 
 
 def image_size(source: ImageSource) -> tuple[int, int]:
@@ -80,7 +102,7 @@ def image_size(source: ImageSource) -> tuple[int, int]:
 
 def missing_images(paths: Iterable[str], root: str | Path) -> list[str]:
     """Those of `paths` (relative to `root`) that do not exist, in the order given."""
-    return [path for path in paths if not os.path.exists(os.path.join(root, path))]
+    return [path for path in paths if not os.path.exists(os.path.join(root, _by_its_text(path)))]
 
 
 def pad_to_square(image: Image.Image, fill: tuple[int, int, int]) -> Image.Image:
