@@ -44,7 +44,7 @@ def load_config(name: str | os.PathLike[str], *, options: Iterable[str] = (), mi
     source.tree = source.tree.to_dict()
     problems = [*make_plain(source), *apply_options(source, options), *spread_task_schedules(source)]
     manager = plugins or current_plugins()
-    _load_plugins(source, manager)
+    load_plugins_of(source, manager)
     manager.check_disabled()
     _refuse([*problems, *validate(source)])
     if mini or source.tree.get('mini'):
@@ -61,7 +61,7 @@ def _refuse(problems: Iterable[Problem]) -> None:
         raise ConfigError(problems)
 
 
-def _load_plugins(source: Source, manager: PluginManager) -> None:
+def load_plugins_of(source: Source, manager: PluginManager) -> None:
     """Load the config's plug-ins and write files as absolute paths, so that the dumped config finds them."""
     specs = source.tree.get('plugins') or []
     if not isinstance(specs, list) or not all(isinstance(spec, str) for spec in specs):

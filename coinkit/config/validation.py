@@ -33,6 +33,13 @@ def validate(source: Source) -> list[Problem]:
     return problems or list(check_rules(source))
 
 
+def validate_sections(source: Source, sections: Mapping[str, type]) -> list[Problem]:
+    """Everything wrong with single top-level sections of a config; one that is absent has its defaults."""
+    checker = _Checker(source)
+    return [problem for key, section in sections.items() if key in source.tree
+            for problem in checker.section(source.tree[key], section, key)]
+
+
 @lru_cache(maxsize=32)
 def keys_of(section: type) -> dict[str, tuple[dataclasses.Field, Any]]:
     """Keys of a section with their fields and types."""
