@@ -73,11 +73,12 @@ class Checkpoints:
                 blobs.save(folder, 'methods', methods)
                 blobs.save(folder, 'position', {'phase_index': phase_index + 1, 'phase': state.phase.name, 'step': 0,
                                                 'counters': dict(counters)})
-            self._record('phase_done', name, phase_index, steps)
+            trained = sum(parameter.numel() for parameter in state.trainable().values())
+            self._record('phase_done', name, phase_index, steps, trained=trained)
         state.strategy.barrier()
 
-    def _record(self, event: str, name: str, phase_index: int, step: int) -> None:
-        self.ledger.append(event, stage=self.stage, folder=name, phase=phase_index, step=step,
+    def _record(self, event: str, name: str, phase_index: int, step: int, **more: Any) -> None:
+        self.ledger.append(event, stage=self.stage, folder=name, phase=phase_index, step=step, **more,
                            sha256=_hashes(self.folder / name))
         for other in self.folder.iterdir():
             done_before = other.name.endswith('-done') and not name.endswith('-done')

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from coinkit.errors import DataError
 from coinkit.report.continual import measure
+from coinkit.report.cost import read_cost
 from coinkit.report.matrix_io import FILE, read_matrix
 from coinkit.report.routing import Routing, read_routing, summed
 from coinkit.types import ScoreMatrix
@@ -43,6 +44,7 @@ class Run:
     members: tuple[Run, ...] = ()
     path: Path | None = None
     routing: Routing | None = None  # where a routing method sent the test samples; summed over seeds
+    cost: Mapping[str, Stat] | None = None  # see cost.py
 
     @property
     def directory(self) -> Path | None:
@@ -57,9 +59,12 @@ def run_of_matrix(name: str, matrix: ScoreMatrix, *, path: Path | None = None) -
     per_task = {task: {column: Stat(values[j]) for column, values in found.per_task.items()}
                 for j, task in enumerate(matrix.tasks)}
     missing = tuple(f'after stage {i} ({matrix.tasks[i - 1]}): {matrix.tasks[j - 1]}' for i, j in found.missing)
+    folder = path if path is not None and path.is_dir() else None
+    routing = read_routing(folder, matrix.tasks) if folder else None
+    cost = read_cost(folder, routing) if folder else None
     return Run(name, matrix.tasks, matrix, {key: Stat(value) for key, value in found.values.items()}, per_task,
-               tuple(map(Stat, found.curve)), missing, path=path,
-               routing=read_routing(path, matrix.tasks) if path is not None and path.is_dir() else None)
+               tuple(map(Stat, found.curve)), missing, path=path, routing=routing,
+               cost=cost and {key: Stat(value) for key, value in cost.items()})
 
 
 def find_run(path: Path, *, name: str | None = None) -> Run:
@@ -87,6 +92,7 @@ def aggregate(name: str, members: Sequence[Run], *, path: Path | None = None) ->
     shared = [key for key in first.metrics if all(key in member.metrics for member in members)]
     columns = [key for key in next(iter(first.per_task.values()))
                if all(key in next(iter(member.per_task.values())) for member in members)]
+    costs = [member.cost for member in members]
     mean, std = _mean_matrix([member.matrix for member in members]) if same_order else (None, None)
     return Run(
         name, first.tasks, mean, {key: _stat(member.metrics[key] for member in members) for key in shared},
@@ -94,7 +100,8 @@ def aggregate(name: str, members: Sequence[Run], *, path: Path | None = None) ->
          for task in first.tasks},
         tuple(_stat(stats) for stats in zip(*(member.curve for member in members), strict=True)),
         tuple(f'{member.name}: {gap}' for member in members for gap in member.missing), std, tuple(members), path,
-        summed([member.routing for member in members]) if same_order else None)
+        summed([member.routing for member in members]) if same_order else None,
+        None if None in costs else {key: _stat(cost[key] for cost in costs) for key in costs[0]})
 
 
 def unique_names(runs: Sequence[Run]) -> tuple[Run, ...]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from coinkit.errors import DataError
+from coinkit.report.events import read_events
 from coinkit.types import Task
 
 FILE, SCHEMA = 'routing.json', 'coinkit.routing/1'
@@ -126,13 +127,8 @@ def _routes(path: Path) -> Iterator[str]:
 
 def _notes(folder: Path) -> dict[tuple[str, str], dict[str, float]]:
     """What methods noted while they routed, by stage and task; the newest line of a cell counts."""
-    path = folder / 'ledger.jsonl'
     found: dict[tuple[str, str], dict[str, float]] = {}
-    for line in path.read_bytes().split(b'\n')[:-1] if path.exists() else []:  # the last one may be torn
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise DataError(f'{path}: a line is not JSON ({error}).') from None
+    for record in read_events(folder / 'ledger.jsonl'):
         if record.get('event') == 'cell_scored' and record.get('notes'):
             found[record['stage'], record['task']] = dict(record['notes'])
     return found

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from coinkit.report.aggregate import Run, Stat
 from coinkit.report.analysis import Analysis
 from coinkit.report.continual import FORMULAS, zero_shot_mean
+from coinkit.report.cost import SECONDS, STORED, TRAINED
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,7 +45,8 @@ def tables_of(analysis: Analysis, *, explained: bool = True) -> list[Table]:
     metrics = single_metrics_table(runs[0]) if one else metrics_table(runs, aliases=not explained)
     routes = [routing_table(run) for run in runs if run.routing is not None]
     judged = [table for run in runs for table in judge_tables(run)]
-    return [*matrices, metrics, *(task_table(run) for run in runs), *routes, *judged]
+    costs = [cost_table(runs)] if any(run.cost for run in runs) else []
+    return [*matrices, metrics, *(task_table(run) for run in runs), *routes, *costs, *judged]
 
 
 def matrix_table(run: Run) -> Table:
@@ -97,6 +99,22 @@ def routing_table(run: Run) -> Table:
         rows.append((label, (*shares, Stat(routing.accuracy(stage)), '–' if count is None else str(count))))
     return Table(f'routing-{file_name(run.name)}', f'{run.name}: routed to the stage of the task itself, percent', 'after',
                  (*routing.tasks, 'all', 'unparsed'), tuple(rows))
+
+
+def cost_table(runs: Sequence[Run]) -> Table:
+    """Numbers trained and stored, in millions, and seconds of training."""
+    rows = []
+    for run in runs:
+        cost = run.cost or dict.fromkeys((TRAINED, STORED, SECONDS), Stat(None))
+        rows.append((run.name, (_millions(cost[TRAINED]), _millions(cost[STORED]), cost[SECONDS])))
+    notes = ('trained: the most that any phase trains. stored: adapters of the stages that answer after the last one, and '
+             "the method's own tensors. train seconds: data passes included, measuring not.",)
+    return Table('cost', 'cost', 'run', ('trained (M)', 'stored (M)', 'train seconds'), tuple(rows), notes)
+
+
+def _millions(stat: Stat) -> Stat:
+    mean, std = (None if value is None else value / 1e6 for value in (stat.mean, stat.std))
+    return Stat(mean, std or None, stat.n)
 
 
 def print_tables(tables: Sequence[Table], console: Console) -> None:

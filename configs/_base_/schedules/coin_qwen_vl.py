@@ -14,4 +14,5 @@ schedule = dict(
     lr_schedule='warmup_log',
     grad_clip=1.0,
     gradient_checkpointing=True,
-    mini=dict(rank=16, lr=2e-3, steps=80, global_batch_size=16, micro_batch_size=16, gradient_checkpointing=False))
+    # lr: alpha / rank is 1/4 here, an eighth of LLaVA's, and the mini model's step is set by their product
+    mini=dict(rank=16, lr=1e-2, steps=80, global_batch_size=16, micro_batch_size=16, gradient_checkpointing=False))
