@@ -14,7 +14,9 @@ import logging
 import mmap
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +33,7 @@ _ALIGN = 16
 Record = dict[str, Any]
 Records = Sequence[Record]
 log = logging.getLogger(__name__)
+_storing: ContextVar[bool] = ContextVar('storing', default=True)
 
 
 class Survey(NamedTuple):
@@ -88,8 +91,19 @@ def open_index(path: str | Path, *, survey: Survey | None = None) -> RecordIndex
         if found is not None:
             return RecordIndex(path, found)
     built = _build(path, key, survey)
-    _store(path, built)
+    if _storing.get():
+        _store(path, built)
     return RecordIndex(path, built)
+
+
+@contextmanager
+def nothing_stored() -> Iterator[None]:
+    """Inside, indexes that are absent are built for the moment and not written: for looking without touching."""
+    token = _storing.set(False)
+    try:
+        yield
+    finally:
+        _storing.reset(token)
 
 
 def _key(path: Path, survey: Survey | None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coinkit.data import index as index_module
-from coinkit.data.index import SUFFIX, Survey, open_index
+from coinkit.data.index import SUFFIX, Survey, nothing_stored, open_index
 from coinkit.data.scan import find_records
 from coinkit.errors import DataError
 
@@ -171,3 +171,13 @@ def test_a_missing_file_says_what_to_do(tmp_path):
 def test_an_empty_array_has_no_records(tmp_path):
     (tmp_path / 'rows.json').write_text('[ ]')
     assert len(open_index(tmp_path / 'rows.json')) == 0
+
+
+def test_looking_without_touching_writes_no_index(tmp_path):
+    path = tmp_path / 'a.json'
+    path.write_text('[{"id": 1}]')
+    with nothing_stored():
+        assert open_index(path).record(0) == {'id': 1}
+    assert list(tmp_path.iterdir()) == [path]
+    open_index(path)
+    assert len(list(tmp_path.iterdir())) == 2
