@@ -164,4 +164,6 @@ class BlockStack(nn.Module):
 
 
 def _to_cpu(tensor: Tensor) -> Tensor:
+    if tensor.is_meta:  # a plan: shapes without values
+        return torch.zeros(tensor.shape, dtype=tensor.dtype)
     return tensor.to('cpu', copy=True).contiguous()
