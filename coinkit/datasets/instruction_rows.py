@@ -1,7 +1,7 @@
 """One row of an instruction file: what it must have, what it becomes, and the survey of all rows.
 
 Training rows have `conversations`, test rows `text` and `answer`, `answers` or `answer_bbox`. Whatever else a row has
-travels to the scorer as context.
+travels to the scorer as context. Qwen-VL's rows name their pictures inside the text, as `<img>path</img>`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from coinkit.types import Turn
 ROLES = {'human': 'human', 'user': 'human', 'gpt': 'gpt', 'assistant': 'gpt'}
 IMAGE_TOKEN = '<image>'
 _IMAGE = re.compile(r'\s*<image>\s*')
+_INLINE = re.compile(r'(?:Picture \d+: *)?<img>(.*?)</img>')
 _READ = frozenset({'id', 'question_id', 'image', 'conversations', 'text', 'answer', 'answers'})
 MAX_PROBLEMS = 20  # listed; the others are counted
 
@@ -37,22 +38,28 @@ class WrongRow(ValueError):
     """The row cannot be used; says why and what is wanted."""
 
 
+class Unanswered(WrongRow):
+    """The row has no gold answer; it can be used where annotations bring it."""
+
+
 def row_id(record: Mapping[str, Any]) -> str:
     """`question_id` or `id` as text; empty when there is none."""
     given = record.get('question_id', record.get('id'))
     return '' if given is None or isinstance(given, bool | dict | list) else str(given)
 
 
-def parse_row(record: Mapping[str, Any]) -> Row:
-    """A record's parts; raises WrongRow."""
+def parse_row(record: Mapping[str, Any], *, gold: bool = True) -> Row:
+    """A record's parts; raises WrongRow. Without `gold` a test row may lack its answer."""
     name = row_id(record)
     if not name:
         raise WrongRow("has no 'id' or 'question_id'; every record needs one.")
-    images = _images(record.get('image'))
     turns = _conversation(record['conversations']) if 'conversations' in record else _question(record)
-    answers = (turns[-1].text,) if turns[-1].role == 'gpt' else _answers(record)
+    turns, images = _take_out_images(turns, _images(record.get('image')))
+    answers = (turns[-1].text,) if turns[-1].role == 'gpt' else _answers(record, gold)
     if any(not answer.strip() for answer in answers):
-        raise WrongRow('has an empty answer.')
+        if gold or turns[-1].role == 'gpt':
+            raise Unanswered('has an empty answer.')
+        answers = ()
     _check_image_tokens(turns, images)
     turns = tuple(Turn(turn.role, _without_token(turn.text)) for turn in turns) if images else turns
     return Row(name, images, turns, answers, _meta(record))
@@ -63,6 +70,16 @@ def _images(given: Any) -> tuple[str, ...]:
     if not isinstance(images, list | tuple) or not all(isinstance(path, str) and path for path in images):
         raise WrongRow(f"'image' is {given!r}; a path or a list of paths is wanted.")
     return tuple(images)
+
+
+def _take_out_images(turns: tuple[Turn, ...], images: tuple[str, ...]) -> tuple[tuple[Turn, ...], tuple[str, ...]]:
+    """Pictures named inside the text, and the text without them."""
+    inline = tuple(path.strip() for turn in turns for path in _INLINE.findall(turn.text))
+    if not inline:
+        return turns, images
+    if images not in ((), inline):
+        raise WrongRow(f"names {list(inline)} in its text and {list(images)} in 'image'; one of the two is wanted.")
+    return tuple(Turn(turn.role, _INLINE.sub(IMAGE_TOKEN, turn.text)) for turn in turns), inline
 
 
 def _conversation(given: Any) -> tuple[Turn, ...]:
@@ -89,7 +106,7 @@ def _question(record: Mapping[str, Any]) -> tuple[Turn, ...]:
     return (Turn('human', record['text']),)
 
 
-def _answers(record: Mapping[str, Any]) -> tuple[str, ...]:
+def _answers(record: Mapping[str, Any], gold: bool) -> tuple[str, ...]:
     """`answers`, `answer` or `answer_bbox`, whichever comes first; numbers as text, a box as `[x1,y1,x2,y2]`."""
     for key in ('answers', 'answer', 'answer_bbox'):
         given = record.get(key)
@@ -97,7 +114,9 @@ def _answers(record: Mapping[str, Any]) -> tuple[str, ...]:
             continue
         many = given if isinstance(given, list) and key != 'answer_bbox' else [given]
         return tuple(_text(key, item) for item in many)
-    raise WrongRow("has no answer: 'answer', 'answers' or 'answer_bbox' is wanted.")
+    if gold:
+        raise Unanswered("has no answer: 'answer', 'answers' or 'answer_bbox' is wanted.")
+    return ()
 
 
 def _text(key: str, item: Any) -> str:
@@ -153,34 +172,47 @@ class _Ids:
 
 
 def survey_rows(records: Records) -> dict[str, Any]:
-    """Split, image paths with the first record that uses each, and the first problems with their number."""
+    """Split, image paths with the first record that uses each, and the first problems with their number.
+
+    Rows without a gold answer are kept apart from the other problems: annotations may bring it.
+    """
     problems: list[tuple[int, str, str]] = []
+    unanswered: list[tuple[int, str, str]] = []
     images: dict[str, int] = {}
     ids, split = _Ids(), 'test'
     for i, record in enumerate(records):
         split = 'train' if i == 0 and 'conversations' in record else split
         ids.add(row_id(record) or f'\0{i}')  # a row without an id is a problem of its own
-        problem = _problem(record, images, i)
+        problem, missing_gold = _problem(record, images, i)
         if problem:
-            problems.append((i, row_id(record), problem))
+            (unanswered if missing_gold else problems).append((i, row_id(record), problem))
     for first, later in ids.suspects():
         name = row_id(records[later])
         if name and name == row_id(records[first]):
             problems.append((later, name, f'has the id of record {first}; ids must differ.'))
     problems.sort()
-    return {'split': split, 'images': images, 'problems': {'count': len(problems), 'first': problems[:MAX_PROBLEMS]}}
+    return {'split': split, 'images': images, 'first_image': next(iter(images), None), 'problems': _listed(problems),
+            'unanswered': _listed(unanswered)}
 
 
-def _problem(record: Record, images: dict[str, int], index: int) -> str:
-    """What is wrong with the record, or nothing; notes its images."""
+def _listed(problems: list[tuple[int, str, str]]) -> dict[str, Any]:
+    return {'count': len(problems), 'first': problems[:MAX_PROBLEMS]}
+
+
+def _problem(record: Record, images: dict[str, int], index: int) -> tuple[str, bool]:
+    """What is wrong with the record, or nothing, and whether it is only that gold is missing; notes its images."""
     try:
-        for path in parse_row(record).images:
+        try:
+            row, problem = parse_row(record), ''
+        except Unanswered as error:
+            row, problem = parse_row(record, gold=False), str(error)
+        for path in row.images:
             if path not in images:
                 FileImage(path)  # refuses a path that leads out of the image root
                 images[path] = index
     except (WrongRow, BadImage) as error:
-        return str(error)
-    return ''
+        return str(error), False
+    return problem, bool(problem)
 
 
-SURVEY = Survey('instruction-rows/1', survey_rows)
+SURVEY = Survey('instruction-rows/2', survey_rows)

@@ -7,69 +7,96 @@ once, when the index is built, and what is wrong is told in preflight: file, rec
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from coinkit.data.images import POLICIES, FileImage, missing_images
-from coinkit.data.index import RecordIndex, open_index
-from coinkit.datasets.instruction_rows import SURVEY, parse_row
-from coinkit.errors import ConfigError, DataError, Problem, unknown
+from coinkit.data.images import FileImage
+from coinkit.data.index import open_index
+from coinkit.datasets.annotations import Annotations, Gold
+from coinkit.datasets.instruction_checks import (
+    joined_gold,
+    wrong_arguments,
+    wrong_gold,
+    wrong_images,
+    wrong_rows,
+)
+from coinkit.datasets.instruction_rows import SURVEY, Row, parse_row
+from coinkit.datasets.places import first_file, image_folder, missing_file, missing_folders, places
+from coinkit.errors import ConfigError, DataError, Problem
 from coinkit.types import Sample, Turn
-
-EXAMPLES = 3  # missing images named in a problem
 
 
 class InstructionJson:
     """One file of instruction rows.
 
     `path` and `image_root` are relative to `root` (the config's `data.root`); image paths in the rows are relative to
-    `image_root` (default: `root`). `split` is inferred from the rows: conversations train, questions test. Test samples
-    carry their gold answers in `references` and the row's other fields in `meta`. The loader applies `on_bad_image`.
+    `image_root` (default: `root`). Both may be lists of places: the first file that is there, and the first folder that
+    holds the file's first picture. `split` is inferred from the rows: conversations train, questions test. Test samples
+    carry their gold answers in `references` and, as context, the row's other fields, its `image` and its `prompt`. The
+    loader applies `on_bad_image`.
+
+    `annotations` joins gold answers from an official file (`coinkit.datasets.annotations`). `needs` names context that
+    the scorer cannot do without, `num_references` how many gold answers it wants: told before the run when rows lack
+    them. `suffix` is put behind every test question; as a dict, by gold answer: {'yes|no': ' ...', '': ' ...'}.
     `source` says where the file comes from and `image_sources` which folders under `image_root` it needs and where each
     comes from: for the list of what is missing.
     """
 
-    def __init__(self, path: str, *, image_root: str | None = None, task: str = '', root: str = '',
+    def __init__(self, path: str | list[str], *, image_root: str | list[str] | None = None, task: str = '', root: str = '',
                  split: str | None = None, on_bad_image: str = 'error', limit: int | None = None, source: str = '',
-                 image_sources: Mapping[str, str] | None = None):
-        problems = _wrong_arguments(split, on_bad_image, limit)
+                 image_sources: Mapping[str, str] | None = None, annotations: Mapping[str, Any] | None = None,
+                 needs: Sequence[str] = (), num_references: int | None = None,
+                 suffix: str | Mapping[str, str] = ''):
+        problems = wrong_arguments(split, on_bad_image, limit, annotations, suffix)
         if problems:
             raise ConfigError(problems)
-        self.path, self.task, self.on_bad_image, self.limit = Path(root) / path, task, on_bad_image, limit
-        self.image_root = str(Path(root) / (image_root or ''))
+        tried = places(root, path)
+        self.path, self.task, self.on_bad_image, self.limit = first_file(tried) or tried[0], task, on_bad_image, limit
         self._index = open_index(self.path, survey=SURVEY)
-        found = _wrong_rows(self.path, self._index)
-        if found:
-            raise DataError('\n'.join(map(str, found)))
+        self.image_root = str(image_folder(places(root, image_root or ''), self._index.finding('first_image')))
+        problems = wrong_rows(self.path, self._index, gold=annotations is None)
+        if not problems:
+            self._joined, problems = joined_gold(self.path, self._index, annotations, root)
+        if problems:
+            raise DataError('\n'.join(map(str, problems)))
+        self._suffix = suffix
         self.split = split or self._index.finding('split')
         self._count = len(self._index) if limit is None else min(limit, len(self._index))
 
     @classmethod
-    def preflight(cls, *, path: str, image_root: str | None = None, root: str = '', split: str | None = None,
-                  on_bad_image: str = 'error', limit: int | None = None, source: str = '',
-                  image_sources: Mapping[str, str] | None = None, **_: Any) -> list[Problem]:
-        """All that is wrong with the arguments, the file, its records and its images; builds the index."""
-        problems = _wrong_arguments(split, on_bad_image, limit)
-        file = Path(root) / path
-        problems += _missing_folders(Path(root) / (image_root or ''), image_sources or {})
-        if not file.is_file():
-            where = f' Get it from {source}.' if source else ''
-            return [*problems, Problem(str(file), f'there is no such file.{where}',
-                                       'Put it there, or set data.root to the folder that holds it.')]
+    def preflight(cls, *, path: str | list[str], image_root: str | list[str] | None = None, root: str = '',
+                  split: str | None = None, on_bad_image: str = 'error', limit: int | None = None, source: str = '',
+                  image_sources: Mapping[str, str] | None = None, annotations: Mapping[str, Any] | None = None,
+                  needs: Sequence[str] = (), num_references: int | None = None,
+                  suffix: str | Mapping[str, str] = '', **_: Any) -> list[Problem]:
+        """All that is wrong with the arguments, the files, their records and images; builds the index."""
+        wrong = wrong_arguments(split, on_bad_image, limit, annotations, suffix)
+        tried, folders = places(root, path), places(root, image_root or '')
+        file = first_file(tried)
+        problems = list(wrong)
+        if annotations is not None and not wrong:
+            problems += Annotations(**annotations).missing(root)
+        if file is None:
+            problems += missing_folders(image_folder(folders, None), image_sources or {})
+            return [*problems, missing_file(tried, source)]
         try:
             index = open_index(file, survey=SURVEY)
         except DataError as error:
             return [*problems, Problem('', str(error))]
-        folder = str(Path(root) / (image_root or ''))
-        return [*problems, *_wrong_rows(file, index), *_wrong_images(file, index, folder, on_bad_image)]
+        folder = image_folder(folders, index.finding('first_image'))
+        problems += missing_folders(folder, image_sources or {})
+        found = wrong_rows(file, index, gold=annotations is None)
+        if not found and not problems:
+            found = wrong_gold(file, index, annotations, root, needs, num_references)
+        return [*problems, *found, *wrong_images(file, index, str(folder), on_bad_image)]
 
     @property
     def fingerprint(self) -> str:
         """Hash of the file's bytes and of the arguments that change a sample."""
-        parts = (self._index.digest, self.split, self.task, self.image_root, self._count)
-        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+        parts = [self._index.digest, self.split, self.task, self.image_root, self._count]
+        if self._joined is not None or self._suffix:  # else as it was before there were any
+            parts += [self._joined, self._suffix]
+        return hashlib.sha256(repr(tuple(parts)).encode()).hexdigest()[:16]
 
     def __len__(self) -> int:
         return self._count
@@ -77,55 +104,27 @@ class InstructionJson:
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < self._count:
             raise IndexError(f'{self.path} has {self._count} samples, none at {index}')
-        row = parse_row(self._index.record(index))
+        row = parse_row(self._index.record(index), gold=self._joined is None)
         images = tuple(FileImage(path, self.image_root) for path in row.images)
         if self.split == 'train':
             turns = row.turns if row.turns[-1].role == 'gpt' else (*row.turns, Turn('gpt', row.answers[0]))
             return Sample(row.id, self.task, images, turns, (), row.meta)
+        return self._question(row, images, None if self._joined is None else self._joined[index])
+
+    def _question(self, row: Row, images: tuple[FileImage, ...], gold: Gold | None) -> Sample:
+        """A test row as it is asked, with what its scorer may want to know."""
+        references = row.answers if gold is None else gold.references
         turns = row.turns[:-1] if row.turns[-1].role == 'gpt' else row.turns
-        return Sample(row.id, self.task, images, turns, row.answers, row.meta)
+        if self._suffix:
+            turns = (*turns[:-1], Turn('human', turns[-1].text + _suffix_for(self._suffix, references)))
+        pictures = {'image': row.images[0] if len(row.images) == 1 else list(row.images)} if row.images else {}
+        meta = {**pictures, 'prompt': turns[-1].text, **row.meta, **(gold.context if gold else {})}
+        return Sample(row.id, self.task, images, turns, references, meta)
 
 
-def _wrong_arguments(split: str | None, on_bad_image: str, limit: int | None) -> list[Problem]:
-    problems = []
-    if split not in (None, 'train', 'test'):
-        problems.append(unknown('InstructionJson: split', 'split', str(split), ('train', 'test')))
-    if on_bad_image not in POLICIES:
-        problems.append(unknown('InstructionJson: on_bad_image', 'policy', str(on_bad_image), POLICIES))
-    if limit is not None and (not isinstance(limit, int) or limit < 1):
-        problems.append(Problem('InstructionJson: limit', f'{limit!r} given, a whole number from 1 or None wanted.'))
-    return problems
-
-
-def _missing_folders(images: Path, sources: Mapping[str, str]) -> list[Problem]:
-    return [Problem(str(images / folder), f'there is no such image folder. Get it from {source}.',
-                    'Unpack it there, or set data.root.')
-            for folder, source in sources.items() if not (images / folder).is_dir()]
-
-
-def _wrong_rows(file: Path, index: RecordIndex) -> list[Problem]:
-    """What the survey found; an empty file is a problem as well."""
-    if not len(index):
-        return [Problem(str(file), 'holds no records.', 'Download or write it again.')]
-    listed = index.finding('problems')
-    problems = [Problem(f'{file}: record {at}' + (f" (id '{name}')" if name else ''), message)
-                for at, name, message in listed['first']]
-    more = listed['count'] - len(problems)
-    return [*problems, Problem(str(file), f'{more} more records are wrong.')] if more else problems
-
-
-def _wrong_images(file: Path, index: RecordIndex, folder: str, on_bad_image: str) -> list[Problem]:
-    images: dict[str, int] = index.finding('images')
-    if not images or on_bad_image == 'text_only':
-        return []
-    if not os.path.isdir(folder):
-        return [Problem(str(file), f"its image folder '{folder}' does not exist.", 'Set image_root or data.root.')]
-    if on_bad_image != 'error':
-        return []
-    missing = missing_images(images, folder)
-    if not missing:
-        return []
-    named = ', '.join(f"'{path}' (record {images[path]})" for path in missing[:EXAMPLES])
-    return [Problem(str(file), f"{len(missing)} of {len(images)} images are not in '{folder}': {named}"
-                    f"{', ...' if len(missing) > EXAMPLES else ''}.",
-                    "Unpack the missing archive, correct image_root, or set on_bad_image='skip'.")]
+def _suffix_for(suffix: str | Mapping[str, str], references: Sequence[str]) -> str:
+    if isinstance(suffix, str):
+        return suffix
+    gold = references[0].strip().lower() if references else ''
+    return next((text for answers, text in suffix.items() if gold in answers.lower().split('|') and answers),
+                suffix.get('', ''))

@@ -82,6 +82,7 @@ class _Grounding(ItemMetric):
     """Accuracy at an IoU threshold; a subclass says how the answer is read and where gold is."""
 
     gold_key = ''
+    own_gold = False  # the references of a row that has both boxes are those on the padded square
     parse_switch = ''
     parsers = {'upstream': parse_coin, 'default': parse_numbers}
 
@@ -103,8 +104,9 @@ class _Grounding(ItemMetric):
         return verdict(overlap > self.iou_threshold or self.iou_inclusive and overlap == self.iou_threshold)
 
     def gold(self, item: Prediction) -> Box:
-        """`references[0]`, else the context's annotation: four numbers, or text in brackets."""
-        given = item.references[0] if item.references else item.context.get(self.gold_key)
+        """`references[0]`, else the context's annotation (`own_gold`: first): four numbers, or text in brackets."""
+        own = item.context.get(self.gold_key)
+        given = own if own is not None and self.own_gold else item.references[0] if item.references else own
         text = given.replace('[', '').replace(']', '').split(',') if isinstance(given, str) else given
         box = four_floats(text) if isinstance(text, list | tuple) else None
         if box is None:
@@ -143,6 +145,7 @@ class GroundingMiniGPT(_Grounding):
 
     name = 'grounding_minigpt'
     gold_key = 'origin_answer_bbox'
+    own_gold = True
     parse_switch = 'minigpt_grounding_parse'
     parsers = {'upstream': parse_minigpt, 'default': parse_minigpt_default}
 

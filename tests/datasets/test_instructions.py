@@ -28,6 +28,10 @@ def load(folder, *rows, **arguments):
     return InstructionJson(write(folder, list(rows)), root=str(folder), **arguments)
 
 
+def without(meta, key):
+    return {name: value for name, value in meta.items() if name != key}
+
+
 def test_a_training_row(tmp_path):
     dataset = load(tmp_path, TRAIN, task='TextVQA', image_root='images')
     sample = dataset[0]
@@ -39,7 +43,8 @@ def test_a_training_row(tmp_path):
 
 def test_a_test_row(tmp_path):
     sample = load(tmp_path, {**TEST, 'category': 'brand'})[0]
-    assert (sample.id, sample.references, sample.meta) == ('900', ('nokia',), {'category': 'brand'})
+    assert (sample.id, sample.references) == ('900', ('nokia',))
+    assert sample.meta == {'category': 'brand', 'image': 'a/b.jpg', 'prompt': 'What brand?\nOne word.'}
     assert sample.turns == (Turn('human', 'What brand?\nOne word.'),)
 
 
@@ -78,6 +83,63 @@ def test_all_pairs_of_a_conversation_and_the_roles_of_qwen(tmp_path):
     assert [(t.role, t.text) for t in sample.turns] == [('human', 'q1'), ('gpt', 'a1'), ('human', 'q2'), ('gpt', 'a2')]
 
 
+def test_pictures_named_inside_the_text_of_a_qwen_row(tmp_path):
+    turns = [{'from': 'user', 'value': 'Picture 1: <img>COCO/a b.jpg</img>\nWhat is it?'},
+             {'from': 'assistant', 'value': 'a'}]
+    sample = load(tmp_path, {'id': 1, 'conversations': turns})[0]
+    assert [image.path for image in sample.images] == ['COCO/a b.jpg']
+    assert sample.turns[0] == Turn('human', 'What is it?')
+    asked = load(tmp_path, {'id': 1, 'image': 'x.jpg', 'text': '<img>x.jpg</img>q', 'answer': 'a'})[0]
+    assert (len(asked.images), asked.turns[0].text) == (1, 'q')
+    wrong = [{**TRAIN, 'image': 'other.jpg', 'conversations': turns}]
+    [problem] = InstructionJson.preflight(path=write(tmp_path, wrong), root=str(tmp_path), on_bad_image='skip')
+    assert "['COCO/a b.jpg'] in its text and ['other.jpg']" in problem.message
+
+
+def test_of_several_places_the_first_that_is_there_is_read(tmp_path):
+    for folder in ('RS', 'RS/images'):
+        (tmp_path / folder).mkdir()
+    (tmp_path / 'RS/images/1.png').write_bytes(b'x')
+    write(tmp_path, [{**TEST, 'image': '1.png'}], 'RS/test_3000.json')
+    given = dict(path=['RemoteSensing/test.json', 'RS/test.json', 'RS/test_3000.json'], root=str(tmp_path))
+    roots = ['RemoteSensing', 'RS', 'RS/images']
+    assert InstructionJson.preflight(**given, image_root=roots) == []
+    dataset = InstructionJson(**given, image_root=roots)
+    assert dataset.path == tmp_path / 'RS/test_3000.json'
+    assert dataset.image_root == str(tmp_path / 'RS/images'), 'the folder that holds the first picture'
+    [problem] = InstructionJson.preflight(path=['a.json', 'b/c.json'], root=str(tmp_path), source='the hub')
+    assert all(each in str(problem) for each in ('a.json', 'b/c.json', 'Get it from the hub'))
+
+
+def test_an_image_folder_may_have_several_names(tmp_path):
+    sources = {'CLEVR/images|CLEVR-Math/images': 'the hub'}
+    given = dict(path=write(tmp_path, [{**TEST, 'image': None}]), root=str(tmp_path), image_sources=sources)
+    [problem] = InstructionJson.preflight(**given)
+    assert 'no such image folder (or CLEVR-Math/images). Get it from the hub' in problem.message
+    (tmp_path / 'CLEVR-Math/images').mkdir(parents=True)
+    assert InstructionJson.preflight(**given) == []
+
+
+def test_a_suffix_is_put_behind_test_questions_alone(tmp_path):
+    rows = [{'id': str(i), 'text': 'q?', 'answer': answer} for i, answer in enumerate(['Yes', 'no', 'B'])]
+    suffix = {'yes|no': ' Yes or no.', '': ' A letter.'}
+    asked = load(tmp_path, *rows, suffix=suffix)
+    assert [sample.turns[0].text for sample in asked] == ['q? Yes or no.', 'q? Yes or no.', 'q? A letter.']
+    assert [sample.meta['prompt'] for sample in asked][2] == 'q? A letter.'
+    assert load(tmp_path, *rows, suffix=' Now.')[0].turns[0].text == 'q? Now.'
+    assert load(tmp_path, *rows, suffix=suffix, split='train')[0].turns[0].text == 'q?'
+    assert asked.fingerprint != load(tmp_path, *rows).fingerprint
+
+
+def test_what_the_scorer_needs_is_missed_before_the_run(tmp_path):
+    rows = [{**TEST, 'question_id': 1, 'answer_type': 'text'}, {**TEST, 'question_id': 2, 'answer_type': None}]
+    given = dict(path=write(tmp_path, rows), root=str(tmp_path), on_bad_image='text_only')
+    assert InstructionJson.preflight(**given) == []
+    few, refs = InstructionJson.preflight(**given, needs=['answer_type|category'], num_references=10)
+    assert '1 of 2 rows have no answer_type or category' in few.message
+    assert '2 of 2 rows have no 10 gold answers' in refs.message
+
+
 def test_each_kind_of_row_can_be_read_as_the_other_split(tmp_path):
     tested = load(tmp_path, TRAIN, split='test')[0]
     assert (tested.turns[-1].role, tested.references) == ('human', ('exit',))
@@ -111,7 +173,7 @@ def test_a_mini_task_written_as_files_reads_back_equal(tmp_path, kind, split):
     assert back.split == split
     for ours, theirs in zip(mini, back, strict=True):
         assert (ours.id, ours.turns, ours.references) == (theirs.id, theirs.turns, theirs.references)
-        assert split == 'train' or dict(ours.meta) == dict(theirs.meta)
+        assert split == 'train' or {**ours.meta, 'prompt': ours.turns[0].text} == without(theirs.meta, 'image')
         assert ours.images[0].load().tobytes() == theirs.images[0].load().tobytes()
     assert InstructionJson.preflight(path=f'{split}.json', root=str(tmp_path)) == []
 

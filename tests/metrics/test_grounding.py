@@ -55,3 +55,12 @@ def test_a_bad_gold_box_is_an_error_and_a_bad_answer_is_counted():
         GroundingCoin().score([Prediction('q1', GOLD, ('[1, 2, 3]',))])
     score = GroundingCoin().score([Prediction('1', 'nowhere', (GOLD,)), Prediction('2', '[0, 0, 1]', (GOLD,))])
     assert (score.value, score.counts['unparsed']) == (0.0, 2)
+
+
+def test_minigpt_takes_the_unpadded_box_of_a_row_that_has_both() -> None:
+    from coinkit.metrics.grounding import GroundingCoin, GroundingMiniGPT
+    from coinkit.types import Prediction
+
+    row = Prediction('1', '[0.10,0.00,0.50,0.40]', ('[0.10,0.30,0.50,0.60]',), {
+        'answer_bbox': '[0.10,0.30,0.50,0.60]', 'origin_answer_bbox': '[0.10,0.00,0.50,0.40]', 'size': [100, 50]})
+    assert (GroundingMiniGPT().score([row]).value, GroundingCoin().score([row]).value) == (100, 0)

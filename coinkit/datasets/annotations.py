@@ -1,0 +1,214 @@
+"""Official annotation files beside instruction rows: gold answers and context that the rows do not hold, joined by id.
+
+Each kind reads one benchmark's file as a table from question id to `Gold`. Ids are compared as text. Rows and
+annotations must be the same questions: a row without an annotation, and an annotated question without a row, are
+errors, because the score would be divided by the wrong number; `subset=True` allows a file of fewer rows. UCIT's
+captions are numbered by their place in the file, which is checked against the rows' pictures or ids.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from coinkit.datasets.instruction_rows import Row
+from coinkit.datasets.places import Places, first_file, missing_file, places
+from coinkit.errors import DataError, Problem, unknown
+
+LETTERS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ'
+MATHVISTA_PREFIX = 'testmini_'  # before the number, in MLLM-CL's question ids
+SHOWN = 3  # ids named in a problem
+KEYS = ('kind', 'path', 'splits', 'split', 'join', 'subset', 'optional')
+
+
+@dataclass(frozen=True)
+class Gold:
+    """What an annotation says of one question."""
+
+    references: tuple[str, ...]
+    context: Mapping[str, Any] = field(default_factory=dict)
+    image: str = ''  # name of the picture, where the annotation has it
+    counts: bool = True  # must have a row
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """`annotations=dict(kind=..., path=...)` of a dataset. `optional`: used where the file is there."""
+
+    kind: str
+    path: Places
+    splits: Places = ()  # ScienceQA's pid_splits.json
+    split: str = 'test'  # which of them
+    join: str = 'checked'  # captions: 'checked' or 'position', which trusts the order of the file
+    subset: bool = False
+    optional: bool = False
+
+    @classmethod
+    def wrong(cls, given: Any) -> list[Problem]:
+        """What no dataset can use."""
+        where = 'InstructionJson: annotations'
+        if not isinstance(given, Mapping) or not {'kind', 'path'} <= given.keys():
+            return [Problem(where, f'given {given!r}, allowed: dict(kind=..., path=...).')]
+        problems = [unknown(where, 'key', str(key), KEYS) for key in given if key not in KEYS]
+        if given['kind'] not in KINDS:
+            problems.append(unknown(f'{where}.kind', 'kind', str(given['kind']), KINDS))
+        if given['kind'] == 'scienceqa' and not given.get('splits'):
+            problems.append(Problem(f'{where}.splits', "missing; kind='scienceqa' needs the path of pid_splits.json."))
+        if given.get('join', 'checked') not in ('checked', 'position'):
+            problems.append(unknown(f'{where}.join', 'join', str(given['join']), ('checked', 'position')))
+        return problems
+
+    def missing(self, root: str) -> list[Problem]:
+        """Files that are not there."""
+        tried = [places(root, self.path), *([places(root, self.splits)] if self.splits else [])]
+        return [] if self.optional else [missing_file(each, '') for each in tried if first_file(each) is None]
+
+    def table(self, root: str) -> dict[str, Gold] | None:
+        """Gold by question id; None when the file is optional and not there."""
+        file = first_file(places(root, self.path))
+        splits = first_file(places(root, self.splits)) if self.splits else None
+        if file is None or self.splits and splits is None:
+            return None
+        try:
+            return KINDS[self.kind](read_json(file), self, splits)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(f"{file}: is not what annotations of kind '{self.kind}' are read from "
+                            f'({type(error).__name__}: {error}). Give the official file.') from error
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes().decode('utf-8-sig'))
+    except (OSError, ValueError) as error:
+        raise DataError(f'{path}: cannot be read as JSON ({error}). Download it again.') from error
+
+
+# --- the files --------------------------------------------------------------------------------------------------
+
+
+def _scienceqa(problems: Any, given: Annotations, splits: Path | None) -> dict[str, Gold]:
+    """problems.json with pid_splits.json: all ids of the split, with and without a picture."""
+    return {str(pid): _option(problems[str(pid)]) for pid in read_json(splits)[given.split]}  # type: ignore[arg-type]
+
+
+def _option(problem: Mapping[str, Any]) -> Gold:
+    index, count = int(problem['answer']), len(problem['choices'])
+    return Gold((LETTERS[index],), {'num_choices': count, 'gold_index': index})
+
+
+def _textvqa(blob: Any, *_: Any) -> dict[str, Gold]:
+    """TextVQA_0.5.1_val.json: ten answers each."""
+    return {str(each['question_id']): Gold(tuple(map(str, each['answers']))) for each in blob['data']}
+
+
+def _gqa(blob: Any, *_: Any) -> dict[str, Gold]:
+    """testdev_balanced_questions.json, or a file of all questions, of which the balanced ones count."""
+    return {str(key): Gold((str(each['answer']),), {'is_balanced': each.get('isBalanced', True)},
+                           counts=each.get('isBalanced', True)) for key, each in blob.items()}
+
+
+def _mathvista(blob: Any, *_: Any) -> dict[str, Gold]:
+    """MathVista's annot_testmini.json, by problem number."""
+    found = {}
+    for number, each in blob.items():
+        choices = each.get('choices')
+        option = LETTERS[choices.index(each['answer'])] if choices else None
+        found[str(number)] = Gold((str(each['answer']),), {
+            'question_type': each['question_type'], 'answer_type': each['answer_type'], 'choices': choices,
+            **({'answer_option': option} if option else {})})
+    return found
+
+
+def _coco_captions(blob: Any, *_: Any) -> dict[str, Gold]:
+    """val_coco_type_3000.json: image ids are 1, 2... in the order of the test file."""
+    captions: dict[str, list[str]] = {str(each['id']): [] for each in blob['images']}
+    for each in blob['annotations']:
+        captions[str(each['image_id'])].append(str(each['caption']))
+    return {str(each['id']): Gold(tuple(captions[str(each['id'])]), {'image_id': each['id']},
+                                  PurePosixPath(str(each.get('file_name', ''))).name) for each in blob['images']}
+
+
+KINDS: dict[str, Callable[[Any, Annotations, Path | None], dict[str, Gold]]] = {
+    'scienceqa': _scienceqa, 'textvqa': _textvqa, 'gqa': _gqa, 'mathvista': _mathvista, 'coco_captions': _coco_captions}
+
+
+# --- the join ---------------------------------------------------------------------------------------------------
+
+
+def join(rows: Sequence[Row], table: Mapping[str, Gold], given: Annotations, file: Path) -> tuple[list[Gold], list[Problem]]:
+    """The gold of every row in the rows' order, and what does not fit."""
+    where = f'{file}: annotations'
+    if given.kind == 'coco_captions':
+        return _join_by_position(rows, table, given, where)
+    keys = [row.id.removeprefix(MATHVISTA_PREFIX) if given.kind == 'mathvista' else row.id for row in rows]
+    problems = []
+    strangers = [row.id for row, key in zip(rows, keys, strict=True) if key not in table]
+    if strangers:
+        problems.append(Problem(where, f'{len(strangers)} of {len(rows)} rows have no annotation in {_named(given)}: '
+                                f'{_listed(strangers)}.', f'Its ids are such as {_listed(list(table))}; ids are compared '
+                                'as text. Check that both files are of the same split.'))
+    asked = set(keys)
+    unasked = [key for key, gold in table.items() if gold.counts and key not in asked]
+    if unasked and not given.subset:
+        problems.append(Problem(where, f'{len(unasked)} of {len(table)} annotated questions have no row: '
+                                f'{_listed(unasked)}. The score is divided by all of them.',
+                                'Complete the rows, or say annotations=dict(..., subset=True).'))
+    if problems:
+        return [], problems
+    found = [table[key] for key in keys]
+    return found, _other_answers(rows, found, given, where)
+
+
+def _other_answers(rows: Sequence[Row], golds: Sequence[Gold], given: Annotations, where: str) -> list[Problem]:
+    """Rows that hold another gold answer than their annotation: the ids mean something else there."""
+    if given.kind not in ('mathvista', 'scienceqa'):
+        return []
+    wrong = [row.id for row, gold in zip(rows, golds, strict=True) if row.answers and not _agrees(row.answers[0], gold)]
+    return [Problem(where, f'{len(wrong)} of {len(rows)} rows have another answer than {_named(given)}: {_listed(wrong)}.',
+                    'Check that its ids number the same questions.')] if wrong else []
+
+
+def _agrees(answer: str, gold: Gold) -> bool:
+    option = gold.context.get('answer_option')
+    if 'gold_index' in gold.context and (len(answer) != 1 or answer not in LETTERS):
+        return True  # the row spells its option
+    return answer.strip() in (*gold.references, option)
+
+
+def _join_by_position(rows: Sequence[Row], table: Mapping[str, Gold], given: Annotations,
+                      where: str) -> tuple[list[Gold], list[Problem]]:
+    """Image id = place of the row from 1; the row's own id or picture must say the same."""
+    if len(rows) != len(table) and not given.subset or len(rows) > len(table):
+        return [], [Problem(where, f'{len(rows)} rows and {len(table)} images in {_named(given)}.',
+                            'Both files must be of the same release.')]
+    places_of = [str(number) for number in range(1, len(rows) + 1)]
+    absent = [place for place in places_of if place not in table]
+    if absent:
+        return [], [Problem(where, f'image ids in {_named(given)} must be 1, 2... in the order of the rows; there is no '
+                            f'{_listed(absent)}.')]
+    golds = [table[place] for place in places_of]
+    if given.join == 'position':
+        return golds, []
+    by_picture = all(gold.image for gold in golds) and all(row.images for row in rows)
+    by_id = all(row.id in table for row in rows)
+    if not by_picture and not by_id:
+        return [], [Problem(where, f'{_named(given)} names no pictures and its image ids are not the question ids (such as '
+                            f'{_listed([row.id for row in rows])}): nothing tells whether both files are in one order.',
+                            "If they are, say annotations=dict(..., join='position').")]
+    wrong = [f'row {place} (id {row.id}, {row.images[0] if row.images else "no picture"})'
+             for place, row, gold in zip(places_of, rows, golds, strict=True)
+             if by_id and row.id != place or by_picture and PurePosixPath(row.images[0]).name != gold.image]
+    return golds, [Problem(where, f'{len(wrong)} rows are not the images that {_named(given)} has at their place: '
+                           f'{_listed(wrong)}.', 'One of the files was sorted or cut; take both from one release.')
+                   ] if wrong else []
+
+
+def _named(given: Annotations) -> str:
+    return f"'{given.path if isinstance(given.path, str) else given.path[0]}'"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ', '.join(names[:SHOWN]) + (', ...' if len(names) > SHOWN else '')
