@@ -18,4 +18,5 @@ schedule = dict(
         'Grounding': dict(global_batch_size=16, micro_batch_size=2),
         'VQAv2': dict(global_batch_size=16, micro_batch_size=2),
         'OCR-VQA': dict(global_batch_size=192, micro_batch_size=24)},
-    mini=dict(rank=16, lr=2e-3, steps=80, global_batch_size=16, micro_batch_size=16, gradient_checkpointing=False))
+    # lr: alpha / rank is 4 here, twice LLaVA's, and the mini model's step is set by their product
+    mini=dict(rank=16, lr=1e-3, steps=80, global_batch_size=16, micro_batch_size=16, gradient_checkpointing=False))
