@@ -1,0 +1,95 @@
+"""What a whole train step costs under each method, over FineTune's: `python tests/bench/bench_steps.py`.
+
+Every method trains two tasks of the mini stream as it always does (the real runner and trainer), FineTune before and after
+each; counted are the steps of the second task, where teachers, penalties, groups and replayed rows are at work. Seconds are
+the thread's own, so that a busy machine disturbs little, and the median step counts. A method whose phases differ (MR-LoRA)
+is told per phase. That both trained on the same number of samples is asserted, Replay's own rows apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coinkit.engine.trainer import PhaseTrainer
+from coinkit.testing import small_runs
+
+LORA = dict(rank=16, alpha=32, dropout=0.05, train_projector=False)
+FINE_TUNE = [dict(type='FineTune', **LORA)]
+METHODS: dict[str, list[dict[str, Any]]] = {
+    'MoELoRA': [dict(type='MoELoRA', num_experts=8, **LORA)],
+    'OLoRA': [dict(type='OLoRA', **LORA)],
+    'CIA': [dict(type='CIA', **LORA)],
+    'MAS': [*FINE_TUNE, dict(type='MAS', num_samples=16)],
+    'LwF': [*FINE_TUNE, dict(type='LwF')],
+    'Replay': [*FINE_TUNE, dict(type='Replay', num_samples=64)],
+    'MRLoRA': [dict(type='MRLoRA', **LORA, router_epochs=4)],
+    'SingleTask': [dict(type='SingleTask', **LORA)],
+}
+LIMITS = defaultdict(lambda: 1.1, LwF=1.5)  # Replay's extra rows make its batches larger: told per row
+WARM_UP = 2
+
+Steps = dict[str, list[tuple[float, int]]]  # phase -> (seconds, rows) of each step
+
+
+def steps_of(methods: Sequence[Mapping[str, Any]], engine: small_runs.MiniEngine, steps: int, rows: int) -> Steps:
+    """The second task's steps."""
+    found: Steps = defaultdict(list)
+    original = PhaseTrainer._step
+
+    def timed(trainer: PhaseTrainer, step: int, batches: list[Any]) -> None:
+        start = time.thread_time()
+        original(trainer, step, batches)
+        if trainer.state.index == 1 and step >= WARM_UP:
+            taken = sum(batch.input_ids_BL.shape[0] for batch in batches)
+            found[trainer.state.phase.name].append((time.thread_time() - start, taken))
+
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PhaseTrainer, '_step', timed)
+        file = small_runs.write_config(Path(folder) / 'run.py', methods)
+        engine.train(small_runs.config(
+            str(file), f'schedule.steps={steps}', f'schedule.global_batch_size={rows}', f'schedule.micro_batch_size={rows}',
+            'checkpoint.every_steps=None', 'evaluation.zero_shot=False', 'evaluation.limit=1', 'data.workers=2'),
+            Path(folder) / 'run')
+    return found
+
+
+def measure(names: Sequence[str], *, steps: int, rows: int) -> dict[str, dict[str, float]]:
+    """Ratio by method and phase; per row where a method adds rows of its own."""
+    result: dict[str, dict[str, float]] = {}
+    with small_runs.small_engine({}) as engine:
+        plain = steps_of(FINE_TUNE, engine, steps, rows)
+        for name in names:
+            found = steps_of(METHODS[name], engine, steps, rows)
+            after = steps_of(FINE_TUNE, engine, steps, rows)
+            base = per_row([*plain['fit'], *after['fit']])
+            same_rows = {taken for _, taken in found['fit']} == {taken for _, taken in plain['fit']}
+            assert same_rows or name == 'Replay', f'{name} trained on other numbers of rows'
+            result[name] = {phase: per_row(taken) / base for phase, taken in found.items()}
+            plain = after
+    return result
+
+
+def per_row(steps: Sequence[tuple[float, int]]) -> float:
+    return statistics.median(seconds / rows for seconds, rows in steps)
+
+
+if __name__ == '__main__':
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('methods', nargs='*', metavar='METHOD', help=f'of {", ".join(METHODS)} (default: all)')
+    parser.add_argument('--steps', type=int, default=16)
+    parser.add_argument('--rows', type=int, default=16, help='of a global batch (default: 16)')
+    args = parser.parse_args()
+    ratios = measure(args.methods or [*METHODS], steps=args.steps, rows=args.rows)
+    shown = {name: {phase: round(ratio, 3) for phase, ratio in found.items()} for name, found in ratios.items()}
+    sys.stdout.write(json.dumps({'step / FineTune step, per row': shown}, indent=1) + '\n')
