@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 IMAGE_TAG = '<image>'  # a picture in the text of a record
+BAD_IMAGE = 'bad_image'  # in a prediction's context: what `on_bad_image` made of a test sample, 'skip' or 'text_only'
 
 
 @runtime_checkable
@@ -124,6 +125,11 @@ class Prediction:
     references: tuple[str, ...] = ()
     context: Mapping[str, Any] = field(default_factory=dict)
     route: str | None = None
+
+    @property
+    def skipped(self) -> bool:
+        """Its picture could not be used and `on_bad_image='skip'`: there is no answer, and it counts as wrong."""
+        return self.context.get(BAD_IMAGE) == 'skip'
 
     def to_json(self) -> dict[str, Any]:
         """The line as stored: `route` only where there is one."""

@@ -7,7 +7,7 @@ Shape suffixes: B rows, L tokens, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ import torch
 
 from coinkit.data.batch import IGNORE, Encoded
 from coinkit.engine import generation
-from coinkit.engine.partial import Answers, PartialAnswers
+from coinkit.engine.partial import Answers, PartialAnswers, Write
 from coinkit.engine.questions import Questions
 from coinkit.types import Sample
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def ask_share(state: RunState, samples: Sequence[Sample], positions: Sequence[int], *, max_new_tokens: int,
-              done: Collection[int], write: Callable[[Answers], None], bar: Any) -> str:
+              done: Collection[int], write: Write, bar: Any) -> str:
     """This process's batches of the samples at `positions`; `done` ones are left out. Returns what could not be used."""
     questions = Questions(state.backbone, samples, on_bad_image=state.config.data.on_bad_image)
     requests = [questions.request(position, max_new_tokens) for position in positions]
@@ -34,7 +34,8 @@ def ask_share(state: RunState, samples: Sequence[Sample], positions: Sequence[in
             if not all(requests[i].index in done for i in batch)]
 
     def on_batch(answers: Answers) -> None:
-        write([(index, '' if index in questions.unusable else text) for index, text in answers])
+        bad = {index: questions.bad_images[index] for index, _ in answers if index in questions.bad_images}
+        write([(index, '' if bad.get(index) == 'skip' else text) for index, text in answers], bad)
         bar.advance(len(answers) * state.strategy.world_size)
         state.interrupt.check(f'the answers so far are in {state.run.path}')
 

@@ -21,8 +21,9 @@ from coinkit.engine.log import RunLog
 from coinkit.engine.partial import PartialAnswers
 from coinkit.engine.run_dir import RunDir
 from coinkit.errors import RunError
+from coinkit.metrics.base import bad_image_counts
 from coinkit.registry import METRICS
-from coinkit.types import Cell, Prediction, Query, Sample, ScoreMatrix, Task
+from coinkit.types import BAD_IMAGE, Cell, Prediction, Query, Sample, ScoreMatrix, Task
 
 if TYPE_CHECKING:
     from coinkit.engine.state import RunState
@@ -77,9 +78,9 @@ class Evaluator:
         signature = self._signature(name, task, dataset.fingerprint, routes)
         path = self.run.predictions(name, task)
         if not self._copied(signature, task, path):
-            answers = self._answers(name, task, samples, routes, signature)
+            found = self._answers(name, task, samples, routes, signature)
             if state.strategy.is_main:
-                self._write(path, samples, answers, routes)
+                self._write(path, samples, found, routes)
         state.strategy.barrier()
         record = self._score(path, task, name, signature) if state.strategy.is_main else {}
         record |= {'notes': notes} if notes else {}
@@ -144,8 +145,8 @@ class Evaluator:
     # --- answers ------------------------------------------------------------------------------------------------
 
     def _answers(self, name: str, task: Task, samples: Sequence[Sample], routes: list[str] | None,
-                 signature: str) -> dict[int, str]:
-        """Answers by position, complete on the main rank; each rank answers its share of the batches."""
+                 signature: str) -> PartialAnswers:
+        """The answers, complete on the main rank; each rank answers its share of the batches."""
         state, path = self.state, self.run.predictions(name, task)
         partial = PartialAnswers(path, signature)
         done = partial.read()
@@ -166,12 +167,13 @@ class Evaluator:
         if routes is not None:
             state.load_stage(name)
         state.strategy.barrier()
-        return partial.read()
+        return partial
 
-    def _write(self, path, samples: Sequence[Sample], answers: dict[int, str], routes: list[str] | None) -> None:
-        lines = []
+    def _write(self, path, samples: Sequence[Sample], found: PartialAnswers, routes: list[str] | None) -> None:
+        answers, bad_images, lines = found.read(), found.bad_images(), []
         for position, sample in enumerate(samples):
-            line = Prediction(sample.id, answers[position], sample.references, sample.meta,
+            bad = {BAD_IMAGE: bad_images[position]} if position in bad_images else {}
+            line = Prediction(sample.id, answers[position], sample.references, {**sample.meta, **bad},
                               None if routes is None else routes[position])
             lines.append(json.dumps(line.to_json(), ensure_ascii=False) + '\n')
         atomic.write_text(path, ''.join(lines))
@@ -184,8 +186,8 @@ class Evaluator:
         score = METRICS.build(dict(task.metric)).score(predictions)
         count = score.counts.get('items', len(predictions))  # what was divided by
         return {'stage': name, 'task': task.name, 'score': score.value, 'count': count,
-                'metric': task.metric['type'], 'counts': dict(score.counts), 'details': dict(score.details),
-                'signature': signature, 'predictions_sha256': atomic.sha256_file(path)}
+                'metric': task.metric['type'], 'counts': {**score.counts, **bad_image_counts(predictions)},
+                'details': dict(score.details), 'signature': signature, 'predictions_sha256': atomic.sha256_file(path)}
 
     def _publish(self, stage: int, record: dict[str, Any]) -> None:
         """matrix.json, the log, the hooks and the console."""
@@ -194,7 +196,9 @@ class Evaluator:
         cell = Cell(stage, record['task'], record['score'], record['count'], record['metric'])
         self.state.hooks.call('coinkit_cell_scored', state=self.state, cell=cell)
         shown = 'undefined' if record['score'] is None else f'{record["score"]:.2f}'
-        self.state.reporter.say(f'{record["stage"]} on {record["task"]}: {record["metric"]} {shown}')
+        bad = ''.join(f', {record["counts"][key]} {key.replace("_", " ")}' for key in ('skipped', 'without_picture')
+                      if key in record['counts'])
+        self.state.reporter.say(f'{record["stage"]} on {record["task"]}: {record["metric"]} {shown}{bad}')
 
 
 def matrix(ledger: Ledger, stream: Sequence[Task]) -> ScoreMatrix:

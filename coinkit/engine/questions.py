@@ -1,7 +1,7 @@
 """Test samples as generation requests, with what `on_bad_image` says when a picture cannot be opened.
 
 A picture may turn out to be bad when the prompt is measured (its size decides the length) or when it is encoded, in any
-thread; either way the sample is asked without it or its answer counts as wrong, and a report counts both.
+thread; either way the sample is asked without it or its answer counts as wrong, and both are kept with the predictions.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Questions:
 
     def __init__(self, backbone: Any, samples: Sequence[Sample], *, on_bad_image: str):
         self.backbone, self.samples, self.policy = backbone, samples, BadImagePolicy(on_bad_image)
-        self.unusable: set[int] = set()  # positions whose answer counts as wrong, whatever it is
+        self.bad_images: dict[int, str] = {}  # position -> 'skip' (its answer counts as wrong) or 'text_only'
         self._pictureless: dict[int, Sample] = {}
 
     def request(self, position: int, max_new_tokens: int) -> Request:
@@ -50,8 +50,8 @@ class Questions:
 
     def _without_pictures(self, position: int, error: BadImage) -> Sample:
         """Raises under 'error'; a skipped sample is still asked, so that the plan of batches stays."""
-        if self.policy.resolve(self.samples[position], error) is None:
-            self.unusable.add(position)
+        self.policy.resolve(self.samples[position], error)
+        self.bad_images[position] = self.policy.policy
         return self._pictureless.setdefault(position, replace(self.samples[position], images=()))
 
     def complaint(self) -> str:

@@ -157,6 +157,9 @@ class RunState:
                         output = self.backbone.forward(batch)
                     yield batch, output
                 bar.advance(len(chunk))
+        if policy.first:
+            self.reporter.say(f'{label}: {policy.skipped} samples were skipped and {policy.stripped} used without their '
+                              f'picture. First: {policy.first[0]}')
 
     def ask(self, samples: Sequence[Sample], *, max_new_tokens: int, label: str, path: Path, signature: str) -> list[str]:
         """Greedy answers of the model as it is, in order and on every rank; for `coinkit_route`.

@@ -76,7 +76,7 @@ class RunCells:
         grounding = is_grounding(place.task.metric['type'])
         samples = self.samples(place.column)
         for row in rows:
-            if row.prediction is None:
+            if row.prediction is None or row.skipped:
                 yield None
                 continue
             gold = gold_text(row, grounding=grounding)

@@ -114,10 +114,10 @@ def judged_cell(run: RunCells, place: CellPlace, judge: Judge, cache: AnswerCach
     answers = [None if content is None else cache.get(judge.question(content).key)
                for content in run.prompts(place, rows)]
     readings = [None if answer is None else parse.read(answer.text, judge.parse) for answer in answers]
-    missing = sum(row.prediction is None for row in rows)
+    missing, skipped = sum(row.prediction is None for row in rows), sum(row.skipped for row in rows)
     items = len(rows) - missing if judge.parse == 'upstream' else len(rows)  # published: rows of the result file
     counts = {'items': items, 'missing': missing, 'unparsed': sum(each is not None and not each.parsed for each in readings),
-              'unjudged': readings.count(None) - missing}
+              'unjudged': readings.count(None) - missing - skipped, **({'skipped': skipped} if skipped else {})}
     total = sum(each.value for each in readings if each is not None)
     score = None if counts['unjudged'] else parse.final_score(total, items, judge.parse)
     kinds = [failures.kind_by_judge(each, judge.threshold) for each in readings]

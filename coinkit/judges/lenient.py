@@ -27,10 +27,11 @@ def is_grounding(metric: str) -> bool:
 def lenient_values(metric: Mapping[str, Any], rows: Sequence[Prediction]) -> list[bool | None]:
     """Per row whether it is right under the lenient form; None where there is no answer."""
     if not is_grounding(metric['type']):
-        return [None if row.prediction is None else contains_gold(row) for row in rows]
+        return [None if row.prediction is None or row.skipped else contains_gold(row) for row in rows]
     scorer = METRICS.build({key: value for key, value in metric.items() if key not in _PARSERS})
     values = scorer.score(rows).per_sample
-    return [None if row.prediction is None else value == 1.0 for row, value in zip(rows, values, strict=True)]
+    return [None if row.prediction is None or row.skipped else value == 1.0
+            for row, value in zip(rows, values, strict=True)]
 
 
 def contains_gold(row: Prediction) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 
 from coinkit.errors import ConfigError, DataError, Problem
 from coinkit.metrics.switches import Mode, resolve
-from coinkit.types import Prediction, Score
+from coinkit.types import BAD_IMAGE, Prediction, Score
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,7 @@ WRONG = Verdict(0.0)
 RIGHT = Verdict(1.0)
 UNPARSED = Verdict(0.0, parsed=False)
 MISSING = Verdict(0.0, parsed=False)  # told from UNPARSED by identity
+SKIPPED = Verdict(0.0)  # no answer, because its picture could not be used: wrong in every mode
 
 
 def verdict(right: bool) -> Verdict:
@@ -81,13 +82,15 @@ class ItemMetric(ABC):
                            for verdict in verdicts)
         values = [value for value in per_sample if value is not None]
         counts = {'items': len(values), 'missing': missing, 'unparsed': unparsed,
-                  'excluded': len(predictions) - len(kept)}
+                  'excluded': len(predictions) - len(kept), **bad_image_counts(predictions)}
         value = self.total(values) if values else None
         details = {'scorer': self.name, 'switches': dict(self.switches), **self.details(predictions, per_sample)}
         return Score(value, per_sample, counts, details)
 
     def judge_or_miss(self, item: Prediction) -> Verdict:
-        return MISSING if item.prediction is None else self.judge(item)
+        if item.prediction is None:
+            return MISSING
+        return SKIPPED if item.skipped else self.judge(item)
 
     def total(self, values: Sequence[float]) -> float:
         """The score of the task from the values of its items (one at least): percent of their mean."""
@@ -103,6 +106,13 @@ class ItemMetric(ABC):
             raise DataError(f"prediction '{item.id}': no reference answer; {self.name} needs one. "
                             'Give `references` in the line or --annotations.')
         return item.references[0]
+
+
+def bad_image_counts(predictions: Sequence[Prediction]) -> dict[str, int]:
+    """What `on_bad_image` did to a test set, where it did anything: `skipped` count as wrong, and those that were asked
+    `without_picture` as they were answered."""
+    done = [item.context.get(BAD_IMAGE) for item in predictions]
+    return {name: done.count(key) for name, key in (('skipped', 'skip'), ('without_picture', 'text_only')) if key in done}
 
 
 def refuse_duplicates(predictions: Sequence[Prediction]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from coinkit.errors import ConfigError, DataError, Problem
-from coinkit.metrics.base import Verdict, refuse_duplicates, verdict
+from coinkit.metrics.base import Verdict, bad_image_counts, refuse_duplicates, verdict
 from coinkit.metrics.containment import ContainmentMetric, SubstringMatch
 from coinkit.metrics.switches import Mode, resolve
 from coinkit.types import Prediction, Score
@@ -110,12 +110,13 @@ class MLLMCLApp:
         items = len(predictions) - missing if self.switches['denominator'] == 'upstream' else len(predictions)
         why = {} if self.returned is not None else {
             'why': 'scored by MMT-Bench from a table of option letters: coinkit score --metric mllmcl_app --table FILE'}
-        return Score(self.returned, None, {'items': items, 'missing': missing, 'unparsed': 0},
-                     {'scorer': self.name, 'switches': dict(self.switches), **why})
+        counts = {'items': items, 'missing': missing, 'unparsed': 0, **bad_image_counts(predictions)}
+        return Score(self.returned, None, counts, {'scorer': self.name, 'switches': dict(self.switches), **why})
 
     def table(self, predictions: Sequence[Prediction]) -> Iterator[tuple[str, str]]:
         """The submission: index and answer of each row, answers stripped and in upper case, 'Z' for none."""
         yield 'index', 'prediction'
         for item in predictions:
-            answer = NO_ANSWER if item.prediction is None else item.prediction.strip().upper()
+            answered = item.prediction is not None and not item.skipped
+            answer = item.prediction.strip().upper() if answered else NO_ANSWER
             yield item.id.replace('ALL_', ''), answer

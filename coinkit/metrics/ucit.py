@@ -12,7 +12,7 @@ from typing import Literal
 
 from coinkit.errors import ConfigError, DataError, Problem, unknown
 from coinkit.metrics import captions
-from coinkit.metrics.base import refuse_duplicates
+from coinkit.metrics.base import bad_image_counts, refuse_duplicates
 from coinkit.metrics.switches import Mode, resolve
 from coinkit.metrics.vqa import VQAExactUpper
 from coinkit.types import Prediction, Score
@@ -65,7 +65,7 @@ class UCITCaption:
             refuse_duplicates(predictions)
         rows = [item for item in predictions if item.prediction is not None or not self.by_rows]
         missing = sum(item.prediction is None for item in predictions)
-        counts = {'items': len(rows), 'missing': missing, 'unparsed': 0}
+        counts = {'items': len(rows), 'missing': missing, 'unparsed': 0, **bad_image_counts(predictions)}
         details = {'scorer': self.name, 'switches': dict(self.switches)}
         if not rows:
             return Score(None, None, counts, details)

@@ -31,8 +31,10 @@ class Analysis:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader should know before believing the numbers."""
-        return tuple(f'{run.name}: every score is at most 1. Scores are percent: are these fractions?'
-                     for run in self.runs if run.matrix is not None and _looks_like_fractions(run.matrix))
+        from coinkit.report.scored import bad_image_flags  # which makes tables of an analysis
+        fractions = [f'{run.name}: every score is at most 1. Scores are percent: are these fractions?'
+                     for run in self.runs if run.matrix is not None and _looks_like_fractions(run.matrix)]
+        return (*fractions, *(flag for run in self.runs for flag in bad_image_flags(run)))
 
     def to_json(self) -> dict[str, Any]:
         return {'schema': 'coinkit.analysis/1', 'bwt_denominator': self.bwt_denominator,

@@ -17,6 +17,7 @@ from coinkit.report.canvas import inline_svg
 from coinkit.report.continual import FORMULAS
 from coinkit.report.figures import Drawing, draw
 from coinkit.report.page import TEMPLATE
+from coinkit.report.scored import scorer_table
 from coinkit.report.tables import ARROWS, Table, cell_text, metrics_table, tables_of
 
 _BWT_NAMES = {'BWT': 'BWT /(T−1)', 'BWT_over_T': 'BWT /T'}
@@ -41,9 +42,10 @@ def render(analysis: Analysis, *, sections: Sequence[tuple[str, str]] = (), flag
 
 
 def _tables(analysis: Analysis) -> list[Table]:
-    """The heat maps show the matrices; their tables would only repeat them. Seeds get a row each."""
+    """The heat maps show the matrices; their tables would only repeat them. Seeds get a row each. Scorers come last."""
     tables = [table for table in tables_of(analysis) if not table.name.startswith('matrix-')]
-    return tables + [metrics_table(run.members) for run in analysis.runs if run.members]
+    scorers = [table for table in map(scorer_table, analysis.runs) if table is not None]
+    return tables + [metrics_table(run.members) for run in analysis.runs if run.members] + scorers
 
 
 def _subtitle(runs: Sequence[Run]) -> str:

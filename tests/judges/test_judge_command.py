@@ -235,6 +235,20 @@ def test_missing_rows_count_zero_and_are_not_asked_about(run_dir):
     assert read(run_dir / 'judge.json')['cells'][0]['score'] == 100.0
 
 
+def test_samples_that_were_skipped_for_their_picture_count_zero_and_are_not_asked_about(run_dir):
+    path = run_dir / 'predictions/01-gqa/gqa.jsonl'
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows[0] |= {'prediction': '', 'context': {**rows[0]['context'], 'bad_image': 'skip'}}
+    path.write_text(''.join(json.dumps(row) + '\n' for row in rows))
+    with serving(rate) as endpoint:
+        for parse in ('strict', 'upstream'):
+            judge(run_dir, '--stage', '1', endpoint=endpoint, parse=parse)
+            cell = read(run_dir / 'judge.json')['cells'][0]
+            assert cell['counts'] == {'items': 6, 'missing': 0, 'unparsed': 0, 'unjudged': 0, 'skipped': 1}
+            assert cell['score'] == (pytest.approx(100 * 5 / 6) if parse == 'strict' else 83.0)
+        assert len(endpoint.answered) == 5 and read(run_dir / 'failures.json')['cells'][0]['unjudged'] == 1
+
+
 @pytest.mark.parametrize('change, error, message', [
     (lambda text: text + text.splitlines(keepends=True)[0], DataError, 'line 7: the id .* is there twice'),
     (lambda text: text + '{"id": "stranger", "prediction": "x"}\n', DataError, "not in the test set of GQA, .*'stranger'"),
