@@ -3,7 +3,7 @@
 Each kind reads one benchmark's file as a table from question id to `Gold`. Ids are compared as text. Rows and
 annotations must be the same questions: a row without an annotation, and an annotated question without a row, are
 errors, because the score would be divided by the wrong number; `subset=True` allows a file of fewer rows. UCIT's
-captions are numbered by their place in the file, which is checked against the rows' pictures or ids.
+captions are numbered by their place in the file, which is checked against the rows' pictures, ids or captions.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from coinkit.data.doctor.needs import FileNeeded
 from coinkit.datasets.instruction_rows import Row
 from coinkit.datasets.places import Places, first_file, missing_file, places
 from coinkit.errors import DataError, Problem, unknown
@@ -65,6 +66,11 @@ class Annotations:
         """Files that are not there."""
         tried = [places(root, self.path), *([places(root, self.splits)] if self.splits else [])]
         return [] if self.optional else [missing_file(each, '') for each in tried if first_file(each) is None]
+
+    def needed(self, root: str) -> list[FileNeeded]:
+        """Its files, for `coinkit data`."""
+        tried = [places(root, self.path), *([places(root, self.splits)] if self.splits else [])]
+        return [FileNeeded(path=first_file(each) or each[0], optional=self.optional) for each in tried]
 
     def table(self, root: str) -> dict[str, Gold] | None:
         """Gold by question id; None when the file is optional and not there."""
@@ -180,7 +186,7 @@ def _agrees(answer: str, gold: Gold) -> bool:
 
 def _join_by_position(rows: Sequence[Row], table: Mapping[str, Gold], given: Annotations,
                       where: str) -> tuple[list[Gold], list[Problem]]:
-    """Image id = place of the row from 1; the row's own id or picture must say the same."""
+    """Image id = place of the row from 1; the row's own picture, id or caption must say the same."""
     if len(rows) != len(table) and not given.subset or len(rows) > len(table):
         return [], [Problem(where, f'{len(rows)} rows and {len(table)} images in {_named(given)}.',
                             'Both files must be of the same release.')]
@@ -194,9 +200,11 @@ def _join_by_position(rows: Sequence[Row], table: Mapping[str, Gold], given: Ann
         return golds, []
     by_picture = all(gold.image for gold in golds) and all(row.images for row in rows)
     by_id = all(row.id in table for row in rows)
-    if not by_picture and not by_id:
-        return [], [Problem(where, f'{_named(given)} names no pictures and its image ids are not the question ids (such as '
-                            f'{_listed([row.id for row in rows])}): nothing tells whether both files are in one order.',
+    by_answer = all(row.answers and row.answers[0] in gold.references for row, gold in zip(rows, golds, strict=True))
+    if not by_picture and not by_id and not by_answer:
+        return [], [Problem(where, f'{_named(given)} names no pictures, its image ids are not the question ids (such as '
+                            f'{_listed([row.id for row in rows])}), and the rows hold none of its captions: nothing tells '
+                            'whether both files are in one order.',
                             "If they are, say annotations=dict(..., join='position').")]
     wrong = [f'row {place} (id {row.id}, {row.images[0] if row.images else "no picture"})'
              for place, row, gold in zip(places_of, rows, golds, strict=True)

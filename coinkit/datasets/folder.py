@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from coinkit.data.doctor.needs import Needed
 from coinkit.datasets.instructions import InstructionJson
 from coinkit.errors import ConfigError, Problem, unknown
 
@@ -26,6 +27,11 @@ class Folder(InstructionJson):
         """As InstructionJson's, of the split's file."""
         problems = _wrong_split(split)
         return problems or super().preflight(path=_files(path, split), image_root=path, split=split, **given)
+
+    @classmethod
+    def inventory(cls, *, path: str, split: str = 'train', **given: Any) -> list[Needed]:  # type: ignore[override]
+        """As InstructionJson's."""
+        return super().inventory(path=_files(path, split), image_root=path, **given)
 
 
 def _files(path: str, split: str) -> list[str]:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
+from coinkit.data.doctor.needs import FileNeeded, Needed
 from coinkit.data.images import FileImage
 from coinkit.data.index import open_index
 from coinkit.datasets.annotations import Annotations, Gold
@@ -21,7 +23,15 @@ from coinkit.datasets.instruction_checks import (
     wrong_rows,
 )
 from coinkit.datasets.instruction_rows import SURVEY, Row, parse_row
-from coinkit.datasets.places import first_file, image_folder, missing_file, missing_folders, places
+from coinkit.datasets.places import (
+    first_file,
+    image_folder,
+    missing_file,
+    missing_folders,
+    needed_folders,
+    places,
+)
+from coinkit.datasets.row_look import look_at_question, look_at_row
 from coinkit.errors import ConfigError, DataError, Problem
 from coinkit.types import Sample, Turn
 
@@ -89,6 +99,17 @@ class InstructionJson:
         if not found and not problems:
             found = wrong_gold(file, index, annotations, root, needs, num_references)
         return [*problems, *found, *wrong_images(file, index, str(folder), on_bad_image)]
+
+    @classmethod
+    def inventory(cls, *, path: str | list[str], image_root: str | list[str] | None = None, root: str = '',
+                  source: str = '', image_sources: Mapping[str, str] | None = None,
+                  annotations: Mapping[str, Any] | None = None, **_: Any) -> list[Needed]:
+        """The files and folders it needs, for `coinkit data`."""
+        files, folders = places(root, path), places(root, image_root or '')
+        rows = FileNeeded(path=first_file(files) or files[0], source=source, image_root=partial(image_folder, folders),
+                          look=look_at_row if annotations is None else look_at_question)
+        return [rows, *(Annotations(**annotations).needed(root) if annotations is not None else []),
+                *needed_folders(image_folder(folders, None), image_sources or {})]
 
     @property
     def fingerprint(self) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from coinkit.data.doctor.needs import FolderNeeded
 from coinkit.errors import Problem
 
 Places = str | Sequence[str]
@@ -50,3 +51,12 @@ def missing_folders(images: Path, sources: Mapping[str, str]) -> list[Problem]:
             problems.append(Problem(str(images / folder), f'there is no such image folder{also}. Get it from {source}.',
                                     'Unpack it there, or set data.root.'))
     return problems
+
+
+def needed_folders(images: Path, sources: Mapping[str, str]) -> list[FolderNeeded]:
+    """The same folders, each under the name that is there."""
+    found = []
+    for names, source in sources.items():
+        tried = [images / name for name in names.split(ALTERNATIVES)]
+        found.append(FolderNeeded(path=next((path for path in tried if path.is_dir()), tried[0]), source=source))
+    return found
