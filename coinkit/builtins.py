@@ -17,7 +17,8 @@ def coinkit_register(registries: Any) -> None:
          SingleTask='single_task', MoELoRA='moelora', MRLoRA='mr_lora.method', Replay='replay',
          LwF='lwf', MAS='mas', OLoRA='olora', DynamicEMA='dynamic_ema', InstructionGroups='instruction_groups',
          CIA='cia')
-    _add(registries.DATASETS, 'coinkit.datasets', InstructionJson='instructions', Folder='folder', Mini='mini.dataset')
+    _add(registries.DATASETS, 'coinkit.datasets', InstructionJson='instructions', Folder='folder', RefCOCO='refcoco',
+         Mini='mini.dataset')
     _add(registries.STRATEGIES, 'coinkit.engine.strategies', OneDevice='one_device', DDP='ddp', DeepSpeed='deep_speed')
     _add_metrics(registries.METRICS)
     _add(registries.JUDGES, 'coinkit.judges', OpenAICompatible='openai_compatible', LocalTransformers='local_transformers')

@@ -11,12 +11,12 @@ import math
 import re
 from collections.abc import Sequence
 
+from coinkit.data.boxes import Box as Box
+from coinkit.data.boxes import expand_box as expand_box  # gold boxes are made by it, and golden vectors pin it here
 from coinkit.errors import DataError
 from coinkit.metrics.base import UNPARSED, ItemMetric, Verdict, verdict
 from coinkit.metrics.switches import Mode
 from coinkit.types import Prediction
-
-Box = tuple[float, float, float, float]
 
 _NUMBER = re.compile(r'[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?\b(?:nan|inf(?:inity)?)\b', re.IGNORECASE)
 # Zeros, integers and '.25' are not found, so that later numbers slide forward. Published as [1-9]\d*\.\d*|0\.\d*[1-9]\d*,
@@ -32,14 +32,6 @@ def iou(a: Sequence[float], b: Sequence[float]) -> float:
     shared = width * height
     union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared
     return 0.0 if union <= 0 else shared / union
-
-
-def expand_box(box: Sequence[float], width: float, height: float) -> Box:
-    """An xywh pixel box as xyxy in 0..1 on the centred square that the image is padded to."""
-    x, y, w, h = box
-    side = max(width, height)
-    left, top = (side - width) / 2, (side - height) / 2
-    return ((x + left) / side, (y + top) / side, (x + w + left) / side, (y + h + top) / side)
 
 
 def four_floats(parts: Sequence[str | float]) -> Box | None:

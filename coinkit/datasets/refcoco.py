@@ -1,0 +1,149 @@
+"""Referring expressions from the original files of RefCOCO, RefCOCO+ and RefCOCOg: a phrase in, a box out.
+
+Boxes are written as CoIN writes them: x1, y1, x2, y2 in 0..1 of the picture padded to a square. Test samples carry the box
+of the unpadded picture as well (`origin_answer_bbox`, for MiniGPT-v2) and the picture's size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from coinkit.atomic import sha256_file
+from coinkit.config.instructions import PLACE, asked, instruction_of
+from coinkit.data.boxes import box_text, expand_box, relative_box
+from coinkit.data.images import POLICIES, FileImage, missing_images
+from coinkit.datasets.places import missing_folders
+from coinkit.datasets.refer_files import INSTANCES, Referred, read_referred, refs_file
+from coinkit.errors import ConfigError, DataError, Problem, unknown
+from coinkit.types import Sample, Turn
+
+TASK = 'Grounding'
+SENTENCES = ('all', 'first')
+DECIMALS = 2
+EXAMPLES = 3  # missing images named in a problem
+
+
+def referred_rows(found: Sequence[Referred], splits: Sequence[str], name: str, *,
+                  sentences: str = 'all') -> list[dict[str, Any]]:
+    """One flat row per sentence of the splits, in the file's order: id, phrase, picture and boxes."""
+    rows = []
+    for one in found:
+        if one.split not in splits:
+            continue
+        padded = box_text(expand_box(one.box, *one.size), DECIMALS)
+        if _is_empty(padded):
+            raise DataError(f'{name}: ref {one.ref_id}: its box {list(one.box)} (x, y, width, height) is empty at '
+                            f'{DECIMALS} decimals ({padded}).')
+        plain = box_text(relative_box(one.box, *one.size), DECIMALS)
+        rows += [{'id': f'{name}_{sent_id}', 'phrase': phrase, 'image': one.file_name, 'answer_bbox': padded,
+                  'origin_answer_bbox': plain, 'size': list(one.size)}
+                 for sent_id, phrase in (one.sentences if sentences == 'all' else one.sentences[:1])]
+    return rows
+
+
+def _is_empty(text: str) -> bool:
+    x1, y1, x2, y2 = map(float, text.strip('[]').split(','))
+    return x2 <= x1 or y2 <= y1
+
+
+class RefCOCO:
+    """One split of one refs file.
+
+    `path` is the folder of refs(`refs`).p and instances.json, `image_root` that of COCO's train2014; both are below `root`.
+    `split` is one name or several: train, val, testA, testB (unc), train, val (google), train, val, test (umd).
+    `instruction` has `{}` where the phrase stands; by default CoIN's. `sentences='first'` takes one phrase per object.
+    """
+
+    def __init__(self, path: str, *, refs: str = 'unc', split: str | Sequence[str] = 'train', image_root: str = '',
+                 instruction: str | None = None, sentences: str = 'all', task: str = '', root: str = '',
+                 on_bad_image: str = 'error', limit: int | None = None, image_sources: Mapping[str, str] | None = None):
+        problems = _wrong_arguments(split, instruction, sentences, on_bad_image, limit)
+        if problems:
+            raise ConfigError(problems)
+        self.folder, self.refs, self.task, self.on_bad_image = Path(root) / path, refs, task, on_bad_image
+        self.splits = _splits(split)
+        self.split = 'train' if self.splits == ('train',) else 'test'
+        self.image_root = str(Path(root) / image_root)
+        self.instruction = instruction_of(TASK) if instruction is None else instruction
+        found = read_referred(self.folder, refs)
+        absent = _absent_splits(self.folder, refs, self.splits, found)
+        if absent:
+            raise ConfigError(absent)
+        self._rows = referred_rows(found, self.splits, self.folder.name, sentences=sentences)[:limit]
+
+    @classmethod
+    def preflight(cls, *, path: str, refs: str = 'unc', split: str | Sequence[str] = 'train', image_root: str = '',
+                  instruction: str | None = None, sentences: str = 'all', root: str = '', on_bad_image: str = 'error',
+                  limit: int | None = None, image_sources: Mapping[str, str] | None = None, **_: Any) -> list[Problem]:
+        """All that is wrong with the arguments, the two files and the pictures."""
+        problems = _wrong_arguments(split, instruction, sentences, on_bad_image, limit)
+        if problems:
+            return problems
+        problems += missing_folders(Path(root), image_sources or {})
+        folder, images = Path(root) / path, str(Path(root) / image_root)
+        try:
+            found = read_referred(folder, refs)
+            problems += _absent_splits(folder, refs, _splits(split), found)
+            rows = referred_rows(found, _splits(split), folder.name)[:limit]
+        except DataError as error:
+            return [*problems, Problem('', str(error), 'Or set data.root.' if not folder.is_dir() else '')]
+        names = list(dict.fromkeys(row['image'] for row in rows))
+        missing = missing_images(names, images) if on_bad_image == 'error' else []
+        if missing:
+            more = ', ...' if len(missing) > EXAMPLES else ''
+            problems.append(Problem(str(folder), f"{len(missing)} of {len(names)} images are not in '{images}': "
+                                    f"{', '.join(missing[:EXAMPLES])}{more}.",
+                                    "Unpack COCO's train2014 there, correct image_root, or set on_bad_image='skip'."))
+        return problems
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of both files and of the arguments that change a sample."""
+        files = [sha256_file(file) for file in (refs_file(self.folder, self.refs), self.folder / INSTANCES)]
+        parts = (files, self.splits, self.task, self.image_root, self.instruction, [row['id'] for row in self._rows])
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Sample:
+        if not 0 <= index < len(self):
+            raise IndexError(f'{self.folder} {"+".join(self.splits)} has {len(self)} samples, none at {index}')
+        row = self._rows[index]
+        images = (FileImage(row['image'], self.image_root),)
+        question, box = Turn('human', asked(self.instruction, row['phrase'])), row['answer_bbox']
+        if self.split == 'train':
+            return Sample(row['id'], self.task, images, (question, Turn('gpt', box)))
+        meta = {key: row[key] for key in ('answer_bbox', 'origin_answer_bbox', 'size')}
+        return Sample(row['id'], self.task, images, (question,), (box,), meta)
+
+
+def _splits(given: str | Sequence[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+def _wrong_arguments(split: Any, instruction: str | None, sentences: str, on_bad_image: str,
+                     limit: int | None) -> list[Problem]:
+    problems = []
+    if not split or not isinstance(split, str | list | tuple) or not all(isinstance(each, str) for each in split):
+        problems.append(Problem('RefCOCO: split', f'{split!r} given, one name or a list of names wanted.'))
+    elif 'train' in _splits(split) and len(_splits(split)) > 1:
+        problems.append(Problem('RefCOCO: split', f'{list(split)} given; train is no part of a test set.'))
+    if instruction is not None and PLACE not in instruction:
+        problems.append(Problem('RefCOCO: instruction', f'{instruction!r} has no {PLACE}, where the phrase stands.'))
+    if sentences not in SENTENCES:
+        problems.append(unknown('RefCOCO: sentences', 'choice', str(sentences), SENTENCES))
+    if on_bad_image not in POLICIES:
+        problems.append(unknown('RefCOCO: on_bad_image', 'policy', str(on_bad_image), POLICIES))
+    if limit is not None and (not isinstance(limit, int) or limit < 1):
+        problems.append(Problem('RefCOCO: limit', f'{limit!r} given, a whole number from 1 or None wanted.'))
+    return problems
+
+
+def _absent_splits(folder: Path, refs: str, wanted: Sequence[str], found: Sequence[Referred]) -> list[Problem]:
+    there = dict.fromkeys(one.split for one in found)
+    return [unknown(f'{refs_file(folder, refs)}: split', 'split', each, there) for each in wanted if each not in there]
