@@ -38,10 +38,14 @@ def config(name: str = 'finetune', *more: str, tasks: tuple[str, ...] = TASKS) -
     return load_config(name if '/' in name else f'mini/{name}', options=options(*more, tasks=tasks))
 
 
-def write_config(file: Path, methods: Sequence[Mapping[str, Any]], *, plugins: Sequence[str] = ()) -> Path:
-    """A run file of the mini stream with these methods."""
-    bases = [f'coinkit::_base_/{name}.py' for name in ('backbones/llava_mini', 'benchmarks/mini', 'schedules/mini')]
-    file.write_text(f'_base_ = {bases!r}\nmethods = {[dict(one) for one in methods]!r}\nplugins = {list(plugins)!r}\n')
+def write_config(file: Path, methods: Sequence[Mapping[str, Any]], *, plugins: Sequence[str] = (),
+                 backbone: Mapping[str, Any] | None = None) -> Path:
+    """A run file of the mini stream with these methods, on mini-LLaVA where no other backbone is given."""
+    names = ('benchmarks/mini', 'schedules/mini', *(() if backbone else ('backbones/llava_mini',)))
+    lines = [f'_base_ = {[f"coinkit::_base_/{name}.py" for name in names]!r}',
+             f'methods = {[dict(one) for one in methods]!r}', f'plugins = {list(plugins)!r}',
+             *([f'backbone = {dict(backbone)!r}'] if backbone else ())]
+    file.write_text('\n'.join(lines) + '\n')
     return file
 
 
