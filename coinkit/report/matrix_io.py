@@ -63,9 +63,10 @@ def parse_json(text: str, where: str) -> ScoreMatrix:
     if schema is not None:  # a run that is not finished may stop at its last stage
         rows = [*rows, *[[None] * len(tasks)] * (len(tasks) - len(rows))]
     rows = _square(rows, len(tasks), where, [f'scores[{i}]' for i in range(len(rows))])
-    values = [[_number(value, f'{where}: scores[{i}][{j}] (after stage {i + 1}, {tasks[j]})')
+    own = schema is not None  # a run's own scores: CIDEr takes captions above 100, the published judge's reading below 0
+    values = [[_number(value, f'{where}: scores[{i}][{j}] (after stage {i + 1}, {tasks[j]})', any_size=own)
                for j, value in enumerate(row)] for i, row in enumerate(rows)]
-    return _matrix(tasks, values, _json_zero_shot(blob.get('zero_shot'), tasks, where),
+    return _matrix(tasks, values, _json_zero_shot(blob.get('zero_shot'), tasks, where, any_size=own),
                    blob.get('metrics') or {}, blob.get('counts') or {})
 
 
@@ -122,12 +123,12 @@ def _square(rows: Sequence[Sequence[Any]], size: int, where: str, names: Sequenc
     return [list(row) for row in rows]
 
 
-def _number(value: Any, where: str) -> float | None:
+def _number(value: Any, where: str, *, any_size: bool = False) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise _bad(where, f'{value!r} is not a number.', 'Scores are percent, 0 to 100; leave missing cells blank.')
-    if not 0 <= value <= 100:
+    if not any_size and not 0 <= value <= 100:
         raise _bad(where, f'{value:g} is outside 0..100.', 'Scores are percent.')
     return value
 
@@ -159,12 +160,12 @@ def _json_tasks(tasks: Any, count: int, where: str) -> list[str]:
     return _check_tasks(tasks, f'{where}: tasks')
 
 
-def _json_zero_shot(zero: Any, tasks: Sequence[str], where: str) -> list[float | None] | None:
+def _json_zero_shot(zero: Any, tasks: Sequence[str], where: str, *, any_size: bool) -> list[float | None] | None:
     if zero is None:
         return None
     if not isinstance(zero, list) or len(zero) != len(tasks):
         raise _bad(f'{where}: zero_shot', f'{zero!r} is not a row of {len(tasks)} values.')
-    return [_number(value, f'{where}: zero_shot[{j}] ({tasks[j]})') for j, value in enumerate(zero)]
+    return [_number(value, f'{where}: zero_shot[{j}] ({tasks[j]})', any_size=any_size) for j, value in enumerate(zero)]
 
 
 def _check_tasks(tasks: Sequence[str], where: str) -> list[str]:

@@ -121,3 +121,10 @@ def _assert_balanced(page: str) -> None:
     checker = Checker()
     checker.feed(page)
     assert checker.open == []
+
+
+def test_scores_above_100_and_below_0_are_a_runs_own(run_dir):
+    """CIDEr can take a caption score above 100, and the published reading of a judge goes below 0."""
+    write_matrix(run_dir / 'matrix.json', ScoreMatrix(('a', 'b'), ((130.5, 10.0), (-4.0, 60.0)), (1.0, 104.0)))
+    page = write_report(run_dir).read_text()
+    assert '130.50' in page and json.loads((run_dir / 'forgetting.json').read_text())['BWT'] == -134.5
