@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from coinkit.nn.bank import AdapterBank
+from coinkit.testing.timing import take_turns
 
 CPU = dict(width=768, tokens=512, experts=8, rank=64, rounds=15, device='cpu', dtype=torch.float32)
 GPU = dict(width=4096, tokens=8192, experts=8, rank=128, rounds=50, device='cuda', dtype=torch.bfloat16)
-SCALE = 2.0
+SCALE, DROPOUT = 2.0, 0.05
+SWEEP = (2, 4, 8, 16)  # experts at one total rank
 
 
 class ExpertLoop(nn.Module):
@@ -39,7 +40,8 @@ class ExpertLoop(nn.Module):
         gate_BLE = F.linear(x_BLD, self.router.to(x_BLD.dtype)).softmax(-1, dtype=torch.float32).to(x_BLD.dtype)
         y_BLO = self.base(x_BLD)
         for i, (A_rD, B_Or) in enumerate(zip(self.A, self.B, strict=True)):
-            delta_BLO = F.linear(F.linear(x_BLD, A_rD.to(x_BLD.dtype)), B_Or.to(x_BLD.dtype))
+            dropped_BLD = F.dropout(x_BLD, DROPOUT, self.training)  # each expert its own, as published
+            delta_BLO = F.linear(F.linear(dropped_BLD, A_rD.to(x_BLD.dtype)), B_Or.to(x_BLD.dtype))
             y_BLO = y_BLO + SCALE * gate_BLE[..., i:i + 1] * delta_BLO
         return y_BLO
 
@@ -48,10 +50,10 @@ def forms(*, width: int, experts: int, rank: int, device: str, dtype: torch.dtyp
     torch.manual_seed(0)
     base = nn.Linear(width, width, bias=False, device=device, dtype=dtype).requires_grad_(False)
     stacked, plain = nn.Sequential(base), nn.Sequential(base)
-    routed = AdapterBank(stacked, ['0'], gate='softmax')
+    routed = AdapterBank(stacked, ['0'], gate='softmax', dropout=DROPOUT)
     routed.add([f'e{i}' for i in range(experts)], rank=rank // experts, scale=SCALE)
     _fill(routed)
-    lora = AdapterBank(plain, ['0'])
+    lora = AdapterBank(plain, ['0'], dropout=DROPOUT)
     lora.add('lora', rank=rank, scale=SCALE)
     _fill(lora)
     return {'stacked': stacked, 'loop': ExpertLoop(base, routed.state_dict(), experts), 'lora': plain}
@@ -65,8 +67,10 @@ def _fill(bank: AdapterBank) -> None:
 
 
 def check_equal(models: Mapping[str, nn.Module], x_BLD: Tensor) -> None:
-    """The stacked form and the loop give the same output and the same gradients."""
+    """The stacked form and the loop give the same output and the same gradients, dropout off."""
     results = []
+    for model in models.values():
+        model.eval()
     for name in ('stacked', 'loop'):
         x = x_BLD.clone().requires_grad_()
         y = models[name](x)
@@ -80,6 +84,8 @@ def check_equal(models: Mapping[str, nn.Module], x_BLD: Tensor) -> None:
     for one, other in zip(*results, strict=True):
         error = (one.float() - other.float()).norm() / other.float().norm()
         assert error < allowed, f'the two forms differ by {error:.1e}, allowed {allowed:.0e}'
+    for model in models.values():
+        model.train()
 
 
 def measure(*, width: int, tokens: int, experts: int, rank: int, rounds: int, device: str,
@@ -88,30 +94,44 @@ def measure(*, width: int, tokens: int, experts: int, rank: int, rounds: int, de
     models = forms(width=width, experts=experts, rank=rank, device=device, dtype=dtype)
     x_BLD = torch.randn(4, tokens // 4, width, device=device, dtype=dtype)
     check_equal(models, x_BLD)
-    times: dict[str, list[float]] = {name: [] for name in models}
-    for turn in range(rounds + 2):
-        for name, model in models.items():
-            seconds = _clock(lambda model=model: _step(model, x_BLD), device)
-            if turn >= 2:  # the first ones warm up
-                times[name].append(seconds)
-    ms = {name: statistics.median(values) * 1e3 for name, values in times.items()}
-    memory = {} if device == 'cpu' else {f'{name}_mib': _peak(model, x_BLD) for name, model in models.items()}
+    ms = take_turns({name: partial(_step, model, x_BLD) for name, model in models.items()}, rounds=rounds, device=device)
+    kept = {name: _kept(model, x_BLD) for name, model in models.items()}
+    memory = {} if device == 'cpu' else {f'{name}_peak_mib': _peak(model, x_BLD) for name, model in models.items()}
     return {**{f'{name}_ms': value for name, value in ms.items()}, **memory,
-            'loop/stacked': ms['loop'] / ms['stacked'], 'stacked/lora': ms['stacked'] / ms['lora']}
+            'stacked/lora': ms['stacked'] / ms['lora'], 'stacked/loop': ms['stacked'] / ms['loop'],
+            'stacked/loop, kept for backward': kept['stacked'] / kept['loop']}
+
+
+def measure_sweep(*, width: int, tokens: int, rank: int, rounds: int, device: str, dtype: torch.dtype,
+                  **_: int) -> dict[int, float]:
+    """The stacked form's time by number of experts, over its mean: flat where the cost follows the total rank alone."""
+    x_BLD = torch.randn(4, tokens // 4, width, device=device, dtype=dtype)
+    layers = {str(count): forms(width=width, experts=count, rank=rank, device=device, dtype=dtype)['stacked'].train()
+              for count in SWEEP}
+    ms = take_turns({name: partial(_step, layer, x_BLD) for name, layer in layers.items()}, rounds=rounds, device=device)
+    mean = sum(ms.values()) / len(ms)
+    return {count: ms[str(count)] / mean for count in SWEEP}
+
+
+def _kept(model: nn.Module, x_BLD: Tensor) -> int:
+    """Bytes that the forward keeps for the backward, beside its input and the parameters."""
+    known = {one.untyped_storage().data_ptr() for one in (x_BLD, *model.parameters())}
+    sizes: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in known:
+            sizes[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        output = model(x_BLD.requires_grad_())
+    del output
+    return sum(sizes.values())
 
 
 def _step(model: nn.Module, x_BLD: Tensor) -> None:
     model(x_BLD.requires_grad_()).sum().backward()
-
-
-def _clock(step: Callable[[], None], device: str) -> float:
-    if device != 'cpu':
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    step()
-    if device != 'cpu':
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 def _peak(model: nn.Module, x_BLD: Tensor) -> float:
@@ -127,5 +147,6 @@ if __name__ == '__main__':
     parser.add_argument('--gpu', action='store_true', help='the size of a 7B model on one GPU, bfloat16')
     size = GPU if parser.parse_args().gpu else CPU
     result = {name: round(value, 3) for name, value in measure(**size).items()}
+    flat = {f'{count} experts': round(share, 3) for count, share in measure_sweep(**size).items()}
     shown = {name: str(value) for name, value in size.items()}
-    sys.stdout.write(json.dumps({'size': shown, **result}, indent=1) + '\n')
+    sys.stdout.write(json.dumps({'size': shown, **result, 'over the mean': flat}, indent=1) + '\n')

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
-import time
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from coinkit.nn.ema import DynamicAverage
+from coinkit.testing.timing import take_turns
 
 CPU = dict(layers=4, width=1024, rank=32, rounds=30, device='cpu')
 GPU = dict(layers=32, width=4096, rank=128, rounds=50, device='cuda')
@@ -76,29 +75,11 @@ def measure(*, layers: int, width: int, rank: int, rounds: int, device: str) -> 
     average, optimizer = DynamicAverage(), torch.optim.AdamW(theta.values(), lr=1e-6, fused=True)
     average.start(theta)
     steps = {'adamw': optimizer.step, 'ema': lambda: ema_step(average, theta)}
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for turn in range(rounds + 3):
-        for name, step in steps.items():
-            seconds = _clock(step, device)
-            if turn >= 3:  # the first ones warm up
-                times[name].append(seconds)
+    ms = take_turns(steps, rounds=rounds, device=device)
     if device != 'cpu':
         _check_no_sync(steps['ema'])
-    ms = {name: statistics.median(values) * 1e3 for name, values in times.items()}
     numbers = sum(parameter.numel() for parameter in theta.values())
     return {'numbers': numbers, **{f'{name}_ms': value for name, value in ms.items()}, 'ema/adamw': ms['ema'] / ms['adamw']}
-
-
-def _clock(step: Callable[[], None], device: str) -> float:
-    if device == 'cpu':
-        start = time.process_time()
-        step()
-        return time.process_time() - start
-    torch.cuda.synchronize()
-    start = time.perf_counter()
-    step()
-    torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 def _check_no_sync(step: Callable[[], None]) -> None:

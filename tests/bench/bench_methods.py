@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +16,7 @@ import torch
 from torch import Tensor
 
 from coinkit.nn.subspaces import Overlap
+from coinkit.testing.timing import take_turns
 
 # modules by input width; the GPU size is LLaVA-1.5 7B: q, k, v, o, gate and up read 4096 numbers, down 11008
 CPU = dict(modules={256: 48, 688: 8}, rank=8, tasks=7, rounds=15, device='cpu')
@@ -49,13 +48,7 @@ def olora(*, modules: dict[int, int], rank: int, tasks: int, rounds: int, device
     assert_equal(overlap(new), double_loop(new, old_tasks, leaves))
     forms: dict[str, Callable[[], Any]] = {'batched': lambda: overlap(new),
                                            'loop': lambda: double_loop(new, old_tasks, leaves)}
-    times: dict[str, list[float]] = {name: [] for name in forms}
-    for turn in range(rounds + 2):
-        for name, form in forms.items():
-            seconds = clock(form, device)
-            if turn >= 2:  # the first ones warm up
-                times[name].append(seconds)
-    ms = {name: statistics.median(values) * 1e3 for name, values in times.items()}
+    ms = take_turns(forms, rounds=rounds, device=device)
     return {**{f'{name}_ms': value for name, value in ms.items()}, 'batched/loop': ms['batched'] / ms['loop']}
 
 
@@ -64,16 +57,6 @@ def assert_equal(mine: tuple[Tensor, Factors], theirs: tuple[Tensor, Factors]) -
     for name, slope in theirs[1].items():
         # a product that rounds to another sign of zero moves the gradient by whole rows: allow almost none
         assert torch.isclose(mine[1][name], slope, rtol=1e-3, atol=1e-4).float().mean() > 0.999, name
-
-
-def clock(form: Callable[[], Any], device: str) -> float:
-    if device != 'cpu':
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    form()
-    if device != 'cpu':
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 if __name__ == '__main__':

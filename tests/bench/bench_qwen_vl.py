@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
-import time
-from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +17,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from coinkit.backbones.qwen_vl.configuration import QwenVLConfig
 from coinkit.backbones.qwen_vl.modeling import QwenVLForConditionalGeneration
+from coinkit.testing.timing import take_turns
 
 CPU = dict(hidden=512, heads=8, layers=4, vocabulary=2048, rows=2, tokens=256, rounds=15, device='cpu', dtype=torch.float32)
 GPU = dict(hidden=4096, heads=32, layers=16, vocabulary=32000, rows=4, tokens=2048, rounds=20, device='cuda',
@@ -84,29 +83,13 @@ def measure(*, rows: int, tokens: int, rounds: int, device: str, **size) -> dict
     both = models(device=device, **size)
     ids_BL = torch.randint(0, size['vocabulary'], (rows, tokens), device=device)
     check_equal(both, ids_BL)
-    times: dict[str, list[float]] = {name: [] for name in both}
-    for turn in range(rounds + 2):
-        for name, model in both.items():
-            seconds = _clock(lambda model=model: _step(model, ids_BL), device)
-            if turn >= 2:  # the first ones warm up
-                times[name].append(seconds)
-    ms = {name: statistics.median(values) * 1e3 for name, values in times.items()}
+    ms = take_turns({name: partial(_step, model, ids_BL) for name, model in both.items()}, rounds=rounds, device=device)
     return {**{f'{name}_ms': value for name, value in ms.items()}, 'own/qwen2': ms['own'] / ms['qwen2']}
 
 
 def _step(model: nn.Module, ids_BL: Tensor) -> None:
     model.zero_grad()
     model(input_ids=ids_BL, labels=ids_BL, use_cache=False).loss.backward()
-
-
-def _clock(step: Callable[[], None], device: str) -> float:
-    if device != 'cpu':
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    step()
-    if device != 'cpu':
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 if __name__ == '__main__':
