@@ -16,6 +16,7 @@ from coinkit.engine.checkpoint import Checkpoints
 from coinkit.engine.evaluator import Evaluator
 from coinkit.engine.interrupt import Interrupt
 from coinkit.engine.ledger import Ledger
+from coinkit.engine.lengths import check_prompts
 from coinkit.engine.log import RunLog
 from coinkit.engine.progress import Reporter
 from coinkit.engine.run_dir import RunDir
@@ -48,6 +49,7 @@ class Runner:
         """Everything that is not finished yet."""
         try:
             self._start()
+            check_prompts(self.state, self._unmeasured())
             self._zero_shot()
             for index in range(len(self.state.stream)):
                 self._stage(index)
@@ -62,6 +64,11 @@ class Runner:
             self._finish_stage(ZERO)
         self._clean()
         self.evaluator.catch_up()
+
+    def _unmeasured(self) -> list[int]:
+        """Tasks that no stage has measured yet, by position."""
+        measured = {record['task'] for record in self.ledger.all('cell_scored')}
+        return [j for j, task in enumerate(self.state.stream) if task.name not in measured]
 
     def _zero_shot(self) -> None:
         wanted = self.config.evaluation.zero_shot or builder.evaluates(self.state) == 'none'
