@@ -4,6 +4,9 @@ The index lies beside the file as `NAME.coinkit-index` (or in the user's cache f
 keyed by the file's size, modification time and the index's format, and replaces an old one atomically, so processes
 that open a file for the first time at the same moment need no lock: each builds, the last one wins, all are equal. A
 `survey` looks at every record once while the index is built (ids, answers, image paths); its result is stored as well.
+
+A record is what `json.loads` makes of its bytes, or a DataError that names file, record and byte: text that is not
+UTF-8, half of a surrogate pair and a key that is there twice, of which `json.loads` would drop one, are errors too.
 """
 
 from __future__ import annotations
@@ -13,7 +16,10 @@ import json
 import logging
 import mmap
 import os
+import re
+import stat
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -33,6 +39,7 @@ _ALIGN = 16
 Record = dict[str, Any]
 Records = Sequence[Record]
 log = logging.getLogger(__name__)
+_HALF_PAIR = re.compile(rb'\\u[dD][89a-fA-F]')  # a character beyond U+FFFF is written as two of these
 _storing: ContextVar[bool] = ContextVar('storing', default=True)
 
 
@@ -56,7 +63,8 @@ class RecordIndex:
 
     def __init__(self, path: Path, stored: _Stored):
         self.path, self._stored, self._spans = path, stored, stored.spans
-        self._data = _map(path)
+        self._file = _opened(path)  # read, not mapped: a file that somebody cuts short must not end the process
+        weakref.finalize(self, os.close, self._file)
 
     def __len__(self) -> int:
         return len(self._spans)
@@ -79,7 +87,11 @@ class RecordIndex:
         """Parse one record."""
         if not 0 <= index < len(self):
             raise IndexError(f'{self.path} holds {len(self)} records, none at {index}')
-        return _parse(self.path, self._data, self._spans, index)
+        start, end = map(int, self._spans[index])
+        raw = os.pread(self._file, end - start, start)
+        if len(raw) < end - start:
+            raise DataError(f'{self.path}: was cut short while it was in use; record {index} (at byte {start}) is gone.')
+        return _parse(raw, self.path, index, start)
 
 
 def open_index(path: str | Path, *, survey: Survey | None = None) -> RecordIndex:
@@ -108,10 +120,12 @@ def nothing_stored() -> Iterator[None]:
 
 def _key(path: Path, survey: Survey | None) -> dict[str, Any]:
     try:
-        stat = path.stat()
-    except OSError as error:
-        raise DataError(f'{path}: cannot be read ({error.strerror}). Check the path and data.root.') from error
-    return {'format': FORMAT, 'size': stat.st_size, 'mtime_ns': stat.st_mtime_ns,
+        found = path.stat()
+    except (OSError, ValueError) as error:  # a name with a NUL byte is a ValueError
+        raise _unreadable(path, error) from error
+    if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for
+        raise DataError(f'{path}: is not a file. Check the path and data.root.')
+    return {'format': FORMAT, 'size': found.st_size, 'mtime_ns': found.st_mtime_ns,
             'survey_name': survey.name if survey else ''}
 
 
@@ -129,10 +143,33 @@ def _map(path: Path) -> mmap.mmap | bytes:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if os.fstat(file.fileno()).st_size else b''
 
 
-def _parse(path: Path, data: mmap.mmap | bytes, spans: np.ndarray, index: int) -> Record:
-    start, end = map(int, spans[index])
+def _opened(path: Path) -> int:
     try:
-        record = json.loads(data[start:end])
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    return DataError(f'{path}: cannot be read ({getattr(error, "strerror", None) or error}). Check the path and data.root.')
+
+
+def _object(pairs: list[tuple[str, Any]]) -> Record:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f'the key {next(name for name in names if names.count(name) > 1)!r} is there twice')
+    return found
+
+
+_decoder = json.JSONDecoder(object_pairs_hook=_object)
+
+
+def _parse(raw: bytes, path: Path, index: int, start: int) -> Record:
+    try:
+        record = _decoder.decode(raw.decode())
+        if _HALF_PAIR.search(raw):
+            json.dumps(record, ensure_ascii=False).encode()  # raises where a half has lost the other
     except (ValueError, RecursionError) as error:
         raise DataError(f'{path}: record {index} (at byte {start}) is not valid JSON: {error}. Mend or download it '
                         'again.') from error
@@ -154,11 +191,16 @@ class _Records(Sequence[Record]):
     def __getitem__(self, index: int) -> Record:
         if index >= len(self):
             raise IndexError(index)
-        return _parse(*self._parts, index)
+        path, data, spans = self._parts
+        start, end = map(int, spans[index])
+        return _parse(data[start:end], path, index, start)
 
 
 def _build(path: Path, key: dict[str, Any], survey: Survey | None) -> _Stored:
-    data = _map(path)
+    try:
+        data = _map(path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
     spans = find_records(path, data)
     digest = hashlib.blake2b(data, digest_size=8).hexdigest()
     found = survey.run(_Records(path, data, spans)) if survey else {}

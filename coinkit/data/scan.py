@@ -36,19 +36,23 @@ def find_records(path: Path, data: mmap.mmap | bytes, *, chunk_bytes: int = CHUN
     if data[first:first + 1] == b'[':
         return _array(path, data, first + 1, chunk_bytes)
     if data[first:first + 1] == b'{':
-        return _lines(data, first, chunk_bytes)
+        return _lines(path, data, first, chunk_bytes)
     raise DataError(f"{path}: byte {first} is {data[first:first + 12]!r}; a JSON array '[...]' or one object per line "
                     'is wanted.')
 
 
-def _lines(data: mmap.mmap | bytes, first: int, chunk_bytes: int) -> np.ndarray:
+def _lines(path: Path, data: mmap.mmap | bytes, first: int, chunk_bytes: int) -> np.ndarray:
     """Spans of the lines that are not blank."""
     ends = [np.flatnonzero(_bytes(data, start, chunk_bytes) == _NEWLINE) + start
             for start in range(first, len(data), chunk_bytes)]
     stops = np.concatenate([*ends, [len(data)]])
     spans = np.stack([np.concatenate([[first], stops[:-1] + 1]), stops], axis=1).astype(np.int64)
-    short = np.flatnonzero(spans[:, 1] - spans[:, 0] < 64)  # no object of use is shorter, so only these can be blank
-    blank = [i for i in short if _SPACE.fullmatch(data, *map(int, spans[i]))]
+    if not data[first:int(stops[0])].rstrip(b' \t\r\n').endswith(b'}'):
+        raise DataError(f"{path}: begins with '{{', which means one object {{...}} per line, but its first line (at byte "
+                        f"{first}) does not end with '}}'. Records of several lines, or in an object by name, must be in an "
+                        f"array '[...]' instead. Or the file is cut short. {_CURE}")
+    begins = np.frombuffer(data, np.uint8)[np.minimum(spans[:, 0], len(data) - 1)]
+    blank = [i for i in np.flatnonzero(begins != _OPEN) if _SPACE.fullmatch(data, *map(int, spans[i]))]
     return np.delete(spans, blank, axis=0)
 
 

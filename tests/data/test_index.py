@@ -153,7 +153,8 @@ def test_a_wrong_array_is_named_with_its_place(tmp_path, content, message):
     (b'[{"id": 1}, {"id": 2,}]', r'record 1 \(at byte 12\) is not valid JSON'),
     (b'{"id": 1}\n[2]\n', r'record 1 \(at byte 10\) is a list'),
     (b'{"id": 1}\n{"id": \n', r'record 1 \(at byte 10\) is not valid JSON'),
-    (b'{\n "id": 1\n}\n', r'record 0 \(at byte 0\) is not valid JSON'),
+    (b'{\n "id": 1\n}\n', r'first line \(at byte 0\) does not end with'),
+    (b'\n{"0": {"id": 1},\n "1": {"id": 2}}', r'first line \(at byte 1\) does not end with'),
     (b'[{"id": "\xe9"}]', r'record 0 \(at byte 1\) is not valid JSON'),
 ])
 def test_a_wrong_record_is_named_when_the_index_is_built(tmp_path, content, message):
