@@ -2,34 +2,39 @@
 
     python tools/mini_results.py                      everything; about two hours on two cores, nothing is downloaded
     python tools/mini_results.py --only FineTune CIA  some methods
-    python tools/mini_results.py --page-only          the page again, from the runs that are there
+    python tools/mini_results.py --page-only          the page again, from results.json and the runs that are there
 
-Finished runs are kept and interrupted ones continue, so the same command goes on where it was stopped. Texts of the page
-outside its two markers are written by people and stay as they are.
+Finished runs are kept and interrupted ones continue, so the same command goes on where it was stopped. What a run came to
+is also kept beside the page, in results.json: the page can be made again when the runs are gone. Texts of the page outside
+its two markers are written by people and stay as they are.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 if find_spec('coinkit') is None:
     sys.path.insert(0, str(ROOT))
 
 from coinkit import atomic  # noqa: E402
-from coinkit.report.aggregate import Run, find_run  # noqa: E402
+from coinkit.report.aggregate import Run, Stat, aggregate, find_run, run_of_matrix  # noqa: E402
 from coinkit.report.analysis import Analysis, analyze  # noqa: E402
 from coinkit.report.events import read_events  # noqa: E402
 from coinkit.report.figures import draw  # noqa: E402
+from coinkit.report.routing import Routing  # noqa: E402
 from coinkit.report.tables import Table, cell_text, cost_table, matrix_table, metrics_table, routing_table  # noqa: E402
+from coinkit.types import ScoreMatrix  # noqa: E402
 
 EWC = ROOT / 'plugins' / 'coinkit-ewc'
 CONFIGS = {  # in the order of the page
@@ -83,11 +88,11 @@ def main() -> int:
     failed = [] if args.page_only else train_all(jobs, args.jobs)
     for job in failed:
         print(f'{job.method}, seed {job.seed}: failed; {job.log} says why. The same command tries again.', file=sys.stderr)
-    methods = [method for method in CONFIGS if any(job.method == method and job.done for job in jobs)]
-    if methods:
-        write_page(analyze([find_run(args.work_dir / method) for method in methods]), args.page)
+    kept = keep(jobs, args.page.with_suffix('.json'))
+    if kept:
+        write_page(analyze(averaged(kept)), args.page)
         print(f'wrote {args.page}')
-    return 1 if failed or not methods else 0
+    return 1 if failed or not kept else 0
 
 
 def train_all(jobs: Sequence[Job], at_once: int) -> list[Job]:
@@ -125,6 +130,38 @@ def _outcome(job: Job) -> str:
         return 'not finished'
     acc = find_run(job.folder).metrics.get('ACC')
     return f'ACC {cell_text(acc)}' if acc is not None else 'done'
+
+
+# --- what the runs came to ------------------------------------------------------------------------------------------
+
+
+def keep(jobs: Sequence[Job], file: Path) -> list[dict[str, Any]]:
+    """The finished runs of `file` and of `jobs`, in the page's order; a job replaces what the file has of it."""
+    known = json.loads(file.read_text(encoding='utf-8')) if file.exists() else []
+    found = {(one['method'], one['seed']): one for one in known}
+    found |= {(job.method, job.seed): _record(job) for job in jobs if job.done}
+    kept = sorted(found.values(), key=lambda one: ([*CONFIGS].index(one['method']), one['seed']))
+    lines = ',\n'.join(json.dumps(one, allow_nan=False) for one in kept)  # a line per run: changes can be read
+    atomic.write_text(file, f'[\n{lines}\n]\n')
+    return kept
+
+
+def _record(job: Job) -> dict[str, Any]:
+    run = find_run(job.folder)
+    return {'method': job.method, 'seed': job.seed, 'matrix': run.matrix.to_json(),
+            'routing': run.routing and run.routing.to_json(),
+            'cost': run.cost and {name: stat.mean for name, stat in run.cost.items()}}
+
+
+def averaged(kept: Sequence[Mapping[str, Any]]) -> list[Run]:
+    """One run per method over its seeds."""
+    members: dict[str, list[Run]] = {}
+    for one in kept:
+        run = run_of_matrix(f'seed-{one["seed"]}', ScoreMatrix.from_json(one['matrix']))
+        cost = one['cost'] and {name: Stat(value) for name, value in one['cost'].items()}
+        routing = one['routing'] and Routing.from_json(one['routing'])
+        members.setdefault(one['method'], []).append(replace(run, cost=cost, routing=routing))
+    return [aggregate(method, runs) for method, runs in members.items()]
 
 
 # --- the page -----------------------------------------------------------------------------------------------------

@@ -65,6 +65,11 @@ class Routing:
     def to_json(self) -> dict[str, Any]:
         return {'schema': SCHEMA, 'tasks': list(self.tasks), 'stages': [self._stage_json(stage) for stage in self.stages]}
 
+    @classmethod
+    def from_json(cls, blob: Mapping[str, Any]) -> Routing:
+        return cls(tuple(blob['tasks']), tuple(StageRoutes(one['stage'], one['name'], one['confusion'], one['notes'])
+                                               for one in blob['stages']))
+
     def _stage_json(self, stage: StageRoutes) -> dict[str, Any]:
         return {'stage': stage.stage, 'name': stage.name, 'accuracy': self.accuracy(stage), 'unparsed': self.unparsed(stage),
                 'per_task': {task: self.right(stage, task) for task in stage.counts},
@@ -142,10 +147,7 @@ def _kept(path: Path, tasks: tuple[str, ...]) -> Routing | None:
         blob = json.loads(path.read_text(encoding='utf-8'))
     except ValueError:
         return None  # made anew from the predictions when they are there
-    if blob.get('schema') != SCHEMA or tuple(blob['tasks']) != tasks:
-        return None
-    return Routing(tasks, tuple(StageRoutes(one['stage'], one['name'], one['confusion'], one['notes'])
-                                for one in blob['stages']))
+    return Routing.from_json(blob) if blob.get('schema') == SCHEMA and tuple(blob['tasks']) == tasks else None
 
 
 def _slug(task: str) -> str:
