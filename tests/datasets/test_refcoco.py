@@ -14,6 +14,7 @@ from coinkit.datasets.refer_files import read_plain_pickle
 from coinkit.errors import ConfigError, DataError
 from coinkit.metrics.grounding import GroundingCoin, GroundingMiniGPT
 from coinkit.registry import DATASETS
+from coinkit.testing.layouts.python2 import pickled
 from coinkit.types import Dataset, Prediction, Turn
 
 ASK = 'Please provide the bounding box coordinate of the region this sentence describes: '
@@ -107,21 +108,10 @@ def test_it_is_registered_and_gold_scores_100(root):
 
 
 def test_pickles_of_python_2_are_read_in_utf8_and_in_latin1(root):
-    (root / 'refcoco/refs(unc).p').write_bytes(_python2())
-    assert [sample.turns[0].text.removeprefix(ASK) for sample in load(root)] == ['café', 'café', 'café']
-
-
-def _python2() -> bytes:
-    """One ref whose three sentences are UTF-8 bytes, Latin-1 bytes and a unicode text."""
-    def short(text: bytes) -> bytes:
-        return b'U' + bytes([len(text)]) + text
-
-    texts = short('café'.encode()), short('café'.encode('latin-1')), b'X\x05\x00\x00\x00' + 'café'.encode()
-    sentences = b''.join(b'}(' + short(b'sent_id') + b'K' + bytes([number]) + short(b'sent') + text + b'u'
-                         for number, text in enumerate(texts))
-    fields = b''.join((short(b'ref_id'), b'K\x00', short(b'ann_id'), b'K\x0a', short(b'image_id'), b'K\x01',
-                       short(b'split'), short(b'train'), short(b'sentences'), b'](' + sentences + b'e'))
-    return b'\x80\x02](}(' + fields + b'ue.'
+    content = pickled([ref(0, 'train', 'café', 'cafX')]).replace(b'cafX', b'caf\xe9')
+    assert b'caf\xc3\xa9' in content and b'caf\xe9' in content
+    (root / 'refcoco/refs(unc).p').write_bytes(content)
+    assert [sample.turns[0].text.removeprefix(ASK) for sample in load(root)] == ['café', 'café']
 
 
 @pytest.mark.parametrize('protocol', [0, 1, 2, 5])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 
 import pytest
 
@@ -10,6 +11,7 @@ from coinkit.config.instructions import instruction_of
 from coinkit.datasets.instructions import InstructionJson
 from coinkit.testing import layouts
 from coinkit.testing.layouts import Written
+from coinkit.testing.layouts.python2 import pickled
 
 CASES = {
     'coin': (layouts.make_coin, {}), 'coin diverse': (layouts.make_coin, {'style': 'diverse'}),
@@ -85,3 +87,10 @@ def test_captions_of_ucit_follow_the_rows(tmp_path) -> None:
         firsts = [next(note['caption'] for note in coco['annotations'] if note['image_id'] == i) for i in (1, 2, 3)]
         assert firsts == [row['answer'] for row in written.rows[f'{task}/test']]
         assert len(coco['annotations']) == 15
+
+
+@pytest.mark.parametrize('value', [[], {}, 3, 255, 256, -1, 2**31 - 1, 1.5, True, None, 'a', 'é', 'x' * 300, [{'a': [1, 'b']}]])
+def test_python_2_pickles_hold_what_was_put_in(value) -> None:
+    assert pickle.loads(pickled(value), encoding='utf-8') == value
+    if isinstance(value, str):
+        assert pickle.loads(pickled(value), encoding='bytes') == value.encode()  # byte strings, as Python 2's are

@@ -40,7 +40,7 @@ class Task(NamedTuple):
 
 def make_ucit(root: str | Path, rows: int = 24, *, names: str = 'hide', images: str = '',
               test_rows: int | None = None) -> Written:
-    """All six tasks; `images` is the folder of the pictures under `root`, '' = root itself."""
+    """All six tasks; test rows are numbered from 1, as captions are. `images` is the pictures' folder under `root`."""
     assert names in ('hide', 'mcitlib'), names
     written = Written(Path(root))
     counts = {'train': rows, 'test': (rows + 1) // 2 if test_rows is None else test_rows}
@@ -53,7 +53,7 @@ def make_ucit(root: str | Path, rows: int = 24, *, names: str = 'hide', images: 
                 path = task.image.format(split=split, index=index, folder=_synset(one.answer))
                 written.put_image(f'{images}/{path}'.lstrip('/'), one.picture)
                 found.append(train_row(f'{name}_{index}', path, one.text, one.answer) if split == 'train' else
-                             test_row(f'{name}_test_{index}', path, one.text, answer=one.answer))
+                             test_row(str(index + 1), path, one.text, answer=one.answer))
             file = {'hide': {'train': task.train, 'test': 'test_3000'}}.get(names, {}).get(split, split)
             written.put_rows(f'{name}/{split}', f'instructions/{folder}/{file}.json', found)
             if split == 'test' and asked and asked[0].captions:
