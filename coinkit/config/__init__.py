@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from coinkit.config.benchmark_forms import give_style, write_out_benchmark
 from coinkit.config.dump import diff, dump, make_plain
 from coinkit.config.mini import apply_mini, drop_mini
 from coinkit.config.overrides import apply_options
@@ -42,10 +43,12 @@ def load_config(name: str | os.PathLike[str], *, options: Iterable[str] = (), mi
     """
     source = read(find_config(name))
     source.tree = source.tree.to_dict()
-    problems = [*make_plain(source), *apply_options(source, options), *spread_task_schedules(source)]
+    problems = [*make_plain(source), *apply_options(source, options), *write_out_benchmark(source),
+                *spread_task_schedules(source)]
     manager = plugins or current_plugins()
     load_plugins_of(source, manager)
     manager.check_disabled()
+    give_style(source)
     _refuse([*problems, *validate(source)])
     if mini or source.tree.get('mini'):
         apply_mini(source)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coinkit.config import load_plugins_of
+from coinkit.config.benchmark_forms import write_out_benchmark
 from coinkit.config.dump import make_plain
 from coinkit.config.overrides import apply_options
 from coinkit.config.reading import find_config, read, shipped_root, show_path
@@ -65,7 +66,7 @@ def load_benchmark(name: str | os.PathLike[str], *, options: Iterable[str] = (),
     """The valid `benchmark` and `data` of a config, with `key=value` overrides; every problem at once."""
     source = read(find_benchmark(name))
     source.tree = source.tree.to_dict()
-    problems = [*make_plain(source), *apply_options(source, options)]
+    problems = [*make_plain(source), *apply_options(source, options), *write_out_benchmark(source)]
     manager = plugins or current_plugins()
     load_plugins_of(source, manager)
     manager.check_disabled()

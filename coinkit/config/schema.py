@@ -132,6 +132,7 @@ class Benchmark:
     name: str
     tasks: tuple[TaskSection, ...]
     orders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # name -> task names
+    style: str | None = None  # how instructions are worded; a benchmark that has several names them
     templates: tuple[str, ...] = ()  # patterns that find the instruction in a question; else it is the last line
     downloads: tuple[Download, ...] = field(default=(), compare=False)  # for `coinkit data`
     instructions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # style -> task -> how converters ask

@@ -1,12 +1,16 @@
-# CoIN, original instructions: eight tasks in the published order (arXiv 2403.08350; data: zackschen/CoIN).
+# CoIN: eight tasks in the published order (arXiv 2403.08350; data: zackschen/CoIN), in three instruction styles.
 #
+# Style: benchmark = dict(style='original' | 'diverse' | '10type') in a run file, or --cfg-options benchmark.style=diverse;
+# methods that group instructions follow it.
 # Expected under data.root (coinkit looks there and says what is missing):
-#   playground/Instructions_Original/<Task>/{train,test|val}.json      the instruction files
+#   playground/Instructions_{Original,Diverse,10Type}/<Task>/{train,test|val}.json      the instruction files
 #   cl_dataset/{ScienceQA,TextVQA,ImageNet_withlabel,GQA,VizWiz,COCO2014,OCR-VQA}/...   the images
+#   cl_dataset/ScienceQA/{problems,pid_splits}.json, TextVQA/TextVQA_0.5.1_val.json, GQA/testdev_balanced_questions.json
+#     gold answers, joined by question id; the test rows may hold them instead (options, ten answers).
 # Test splits: ScienceQA test, TextVQA val, ImageNet test, GQA testdev balanced, VizWiz val, Grounding test, VQAv2 val,
-# OCR-VQA test. Generation lengths are those of the released scripts.
+# OCR-VQA test. Generation lengths are those of the released scripts; evaluation.max_new_tokens=128 caps the four of 1024.
 # Mended here: scorers join by id and divide by all annotations (metric mode='upstream' or compat='coin' switches back).
-_instructions, _images = 'playground/Instructions_Original', 'cl_dataset'
+_images = 'cl_dataset'
 _source = 'the Hugging Face dataset Zacks-Chen/CoIN'
 _readme = 'the archive linked in the README of zackschen/CoIN'
 _vizwiz = {f'VizWiz/{split}': f'vizwiz.org (VQA {split} images)' for split in ('train', 'val')}
@@ -29,34 +33,51 @@ _ask = {
         'OCR-VQA': '{}\nCondense your answer for each question into a single word or concise phrase.'}}
 
 
-def _task(name, folder, test, metric, max_new_tokens, kind, images, description):
-    def rows(file):
-        return dict(type='InstructionJson', path=f'{_instructions}/{folder}/{file}.json', image_root=_images,
-                    source=_source, image_sources=images)
+def _style(*folders):
+    return dict(folder=[f'playground/{each}' for each in folders], source=_source)
+
+
+def _task(name, folder, test, metric, max_new_tokens, kind, images, description, **gold):
+    def rows(*files):
+        return dict(type='InstructionJson', path=[f'{{folder}}/{folder}/{file}.json' for file in files],
+                    image_root=_images, source='{source}', image_sources=images)
 
     return dict(
         name=name,
         train=rows('train'),
-        test=rows(test),
+        test=dict(**rows(test, 'test' if test == 'val' else 'val'), **gold),
         metric=dict(type=metric),
         generation=dict(max_new_tokens=max_new_tokens),
         description=description,
-        mini=dict(train=dict(type='Mini', kind=kind, split='train'), test=dict(type='Mini', kind=kind, split='test'),
+        mini=dict(train=dict(type='Mini', kind=kind, split='train', style='{style}'),
+                  test=dict(type='Mini', kind=kind, split='test', style='{style}'),
                   generation=dict(max_new_tokens=32)))
+
+
+def _annotations(kind, path, **more):  # optional: rows that hold all of it themselves will do
+    return dict(kind=kind, path=f'{_images}/{path}', optional=True, **more)
 
 
 benchmark = dict(
     name='coin',
+    style='original',
+    styles={'original': _style('Instructions_Original', 'Instruction_Original'),
+            'diverse': _style('Instructions_Diverse', 'Instruction_Diverse'),
+            '10type': _style('Instructions_10Type', 'Instruction_10Type')},
     instructions=_ask,
     tasks=[
         _task('ScienceQA', 'ScienceQA', 'test', 'scienceqa_coin', 1024, 'scienceqa',
-              {'ScienceQA/images': _readme}, 'science questions with options'),
+              {'ScienceQA/images': _readme}, 'science questions with options', needs=['num_choices'],
+              annotations=_annotations('scienceqa', 'ScienceQA/problems.json',
+                                       splits=f'{_images}/ScienceQA/pid_splits.json')),
         _task('TextVQA', 'TextVQA', 'val', 'textvqa_m4c', 128, 'textvqa',
-              {'TextVQA/train_images': 'textvqa.org (train and val images)'}, 'reading text in photos'),
+              {'TextVQA/train_images': 'textvqa.org (train and val images)'}, 'reading text in photos', num_references=10,
+              annotations=_annotations('textvqa', 'TextVQA/TextVQA_0.5.1_val.json')),
         _task('ImageNet', 'ImageNet', 'test', 'imagenet_coin', 1024, 'imagenet',
               {'ImageNet_withlabel': 'image-net.org (ILSVRC; the rows name 100 classes)'}, 'naming the object of a photo'),
         _task('GQA', 'GQA', 'test', 'gqa', 128, 'gqa',
-              {'GQA/images': 'the GQA site of Stanford (images)'}, 'relations and attributes in scenes'),
+              {'GQA/images': 'the GQA site of Stanford (images)'}, 'relations and attributes in scenes',
+              annotations=_annotations('gqa', 'GQA/testdev_balanced_questions.json')),
         _task('VizWiz', 'VizWiz', 'val', 'vqa_exact_upper', 128, 'vizwiz',
               _vizwiz, 'photos by blind people, some unanswerable'),
         _task('Grounding', 'Grounding', 'test', 'grounding_coin', 1024, 'grounding',

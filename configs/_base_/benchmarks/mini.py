@@ -1,13 +1,12 @@
 # The mini stream: eight drawn tasks named and formatted after CoIN's, in CoIN's order. Nothing to download.
-# style: 'original' | 'diverse' | '10type' (how the instruction is worded), as in CoIN.
-_style = 'original'
+# Style: benchmark = dict(style='original' | 'diverse' | '10type'), how the instruction is worded, as in CoIN.
 
 
 def _task(name, kind, metric, description, max_new_tokens=16):
     return dict(
         name=name,
-        train=dict(type='Mini', kind=kind, split='train', style=_style),
-        test=dict(type='Mini', kind=kind, split='test', style=_style),
+        train=dict(type='Mini', kind=kind, split='train', style='{style}'),
+        test=dict(type='Mini', kind=kind, split='test', style='{style}'),
         metric=dict(type=metric),
         generation=dict(max_new_tokens=max_new_tokens),
         description=description)  # short: a router's prompt lists them all in 512 tokens
@@ -15,6 +14,8 @@ def _task(name, kind, metric, description, max_new_tokens=16):
 
 benchmark = dict(
     name='mini',
+    style='original',
+    styles={'original': {}, 'diverse': {}, '10type': {}},
     tasks=[
         _task('ScienceQA', 'scienceqa', 'scienceqa_coin', 'letter of an option'),
         _task('TextVQA', 'textvqa', 'textvqa_m4c', 'text on a sign'),

@@ -1,0 +1,15 @@
+# CoIN-Refined (LCIA, JingyangQiao/CoIN): CoIN's eight tasks, order, images and test splits with other instruction files.
+# Expected under data.root: as for coin.py, with the files of the Hugging Face dataset jingyang/CoIN_Refined in
+#   playground/{Instructions,Instructions_Diverse,Instructions_10Type}/<Task>/{train,test|val}.json
+# (the first is the original style). The images and gold files of CoIN serve both: data.root=data/coin works too.
+# ImageNet asks in one line here ("Answer the object in the image ..."), in two in CoIN's own files.
+# Released and mended here: the three styles wrote to one output directory, so that evaluation of the diverse style read a
+# checkpoint of another group; every run has a directory of its own. Scorers as in coin.py; compat='lcia' switches back.
+_base_ = ['coin.py']
+_source = 'the Hugging Face dataset jingyang/CoIN_Refined'
+benchmark = dict(
+    name='coin_refined',
+    styles={'original': dict(folder=['playground/Instructions'], source=_source),
+            'diverse': dict(folder=['playground/Instructions_Diverse'], source=_source),
+            '10type': dict(folder=['playground/Instructions_10Type'], source=_source)})
+data = dict(root='data/coin_refined')
