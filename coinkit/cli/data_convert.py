@@ -53,8 +53,13 @@ def run(args: argparse.Namespace) -> int:
     found = {split: find(source, args.root, split, args.annotations) for split in splits}
     files = {split: _target(args, source.task, split) for split in splits}
     reporter = Reporter()
-    written = {split: _convert(source, found[split], split, files[split], instruction, args, reporter) for split in splits}
-    _show(source.task, written)
+    written: dict[str, Written] = {}
+    try:
+        for split in splits:
+            written[split] = _convert(source, found[split], split, files[split], instruction, args, reporter)
+    finally:
+        if written:  # what is done stays, whatever comes of the other split
+            _show(source.task, written)
     return 0
 
 

@@ -15,9 +15,10 @@ from typing import Any
 from coinkit.atomic import sha256_file
 from coinkit.config.instructions import PLACE, asked, instruction_of
 from coinkit.data.boxes import box_text, expand_box, relative_box
+from coinkit.data.doctor.needs import FileNeeded, FolderNeeded, Needed
 from coinkit.data.images import POLICIES, FileImage, missing_images
-from coinkit.datasets.places import missing_folders
-from coinkit.datasets.refer_files import INSTANCES, Referred, read_referred, refs_file
+from coinkit.datasets.places import missing_folders, needed_folders
+from coinkit.datasets.refer_files import INSTANCES, SOURCE, Referred, read_referred, refs_file
 from coinkit.errors import ConfigError, DataError, Problem, unknown
 from coinkit.types import Sample, Turn
 
@@ -99,6 +100,15 @@ class RefCOCO:
                                     f"{', '.join(missing[:EXAMPLES])}{more}.",
                                     "Unpack COCO's train2014 there, correct image_root, or set on_bad_image='skip'."))
         return problems
+
+    @classmethod
+    def inventory(cls, *, path: str, refs: str = 'unc', image_root: str = '', root: str = '',
+                  image_sources: Mapping[str, str] | None = None, **_: Any) -> list[Needed]:
+        """The two files and the pictures' folder, with where they come from."""
+        folder, images = Path(root) / path, Path(root) / image_root
+        return [FileNeeded(path=refs_file(folder, refs), source=SOURCE), FileNeeded(path=folder / INSTANCES, source=SOURCE),
+                FolderNeeded(path=images, source='cocodataset.org (2014 train images)'),
+                *needed_folders(Path(root), image_sources or {})]
 
     @cached_property
     def fingerprint(self) -> str:

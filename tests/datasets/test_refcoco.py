@@ -95,6 +95,13 @@ def test_the_fingerprint_follows_files_and_arguments(root):
     assert load(root).fingerprint == load(root).fingerprint
 
 
+def test_it_tells_what_it_needs(root):
+    needed = RefCOCO.inventory(path='refcoco', root=str(root), image_root='COCO2014/train2014', split='val')
+    assert [str(one.path.relative_to(root)) for one in needed] == [
+        'refcoco/refs(unc).p', 'refcoco/instances.json', 'COCO2014/train2014']
+    assert all(one.path.exists() and one.source for one in needed)
+
+
 def test_it_is_registered_and_gold_scores_100(root):
     dataset = DATASETS.build(dict(type='RefCOCO', path='refcoco', refs='unc', split=['testA', 'testB', 'val'],
                                   image_root='COCO2014/train2014', root=str(root)))

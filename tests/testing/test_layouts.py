@@ -89,7 +89,8 @@ def test_captions_of_ucit_follow_the_rows(tmp_path) -> None:
         assert len(coco['annotations']) == 15
 
 
-@pytest.mark.parametrize('value', [[], {}, 3, 255, 256, -1, 2**31 - 1, 1.5, True, None, 'a', 'é', 'x' * 300, [{'a': [1, 'b']}]])
+@pytest.mark.parametrize('value', [[], {}, 3, 255, 256, -1, 2**31 - 1, 1.5, True, None, 'a', 'é', 'x' * 300,
+                                   [{'a': [1, 'b']}]])
 def test_python_2_pickles_hold_what_was_put_in(value) -> None:
     assert pickle.loads(pickled(value), encoding='utf-8') == value
     if isinstance(value, str):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from random import Random
 
-from coinkit.config.instructions import asked, instruction_of
+from coinkit.config.instructions import COIN, asked, instruction_of
 from coinkit.datasets.mini.styles import STYLES, TEN_TYPES
 from coinkit.testing.layouts import official_records as records
 from coinkit.testing.layouts.coin_items import IMAGES, Item, items
@@ -20,6 +20,7 @@ TASKS = {  # task -> its folder of instructions, the name of its test file
     'GQA': ('GQA', 'test'), 'VizWiz': ('VizWiz', 'val'), 'Grounding': ('Grounding', 'test'), 'VQAv2': ('VQAv2', 'val'),
     'OCR-VQA': ('OCRVQA', 'test')}
 COIN_FOLDERS = {'original': 'Instructions_Original', 'diverse': 'Instructions_Diverse', '10type': 'Instructions_10Type'}
+REFINED = '_base_/benchmarks/coin_refined'
 REFINED_FOLDERS = {'original': 'Instructions', 'diverse': 'Instructions_Diverse', '10type': 'Instructions_10Type'}
 
 
@@ -79,8 +80,7 @@ def _row(task: str, item: Item, split: str, text: str) -> Row:
 def _templates(task: str, style: str, refined: bool) -> tuple[str, ...]:
     """The protocol's line; the paraphrases of 10type, of which there is no list, are those of the mini stream."""
     if style != '10type':
-        line = instruction_of(task, style=style)
-        return (line.replace('\n', ' ') if refined and task == 'ImageNet' else line,)
+        return (instruction_of(task, style=style, benchmark=REFINED if refined else COIN),)
     templates = TEN_TYPES['ocrvqa' if task == 'OCR-VQA' else task.lower()]
     return tuple(asked(each, 'what is the object in the image?') for each in templates) if task == 'ImageNet' else templates
 

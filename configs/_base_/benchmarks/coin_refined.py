@@ -9,6 +9,7 @@ _base_ = ['coin.py']
 _source = 'the Hugging Face dataset jingyang/CoIN_Refined'
 benchmark = dict(
     name='coin_refined',
+    instructions=dict(original={'ImageNet': 'Answer the object in the image using a single word or phrase.'}),
     styles={'original': dict(folder=['playground/Instructions'], source=_source),
             'diverse': dict(folder=['playground/Instructions_Diverse'], source=_source),
             '10type': dict(folder=['playground/Instructions_10Type'], source=_source)})

@@ -40,6 +40,12 @@ def test_gold_answers_of_converted_rows_score_100(official, tmp_path, name, endi
     assert wrong.value == 0
 
 
+def test_an_annotator_who_said_nothing_does_not_spoil_a_row(tmp_path):
+    row = {'question_id': 1, 'text': 'q', 'answers': ['a'] * 9 + ['']}
+    (tmp_path / 'test.jsonl').write_text(json.dumps(row))
+    assert InstructionJson('test.jsonl', root=str(tmp_path))[0].references == (*['a'] * 9, '')
+
+
 @pytest.mark.parametrize('name', [name for name in MAKERS if name not in ('grounding', 'imagenet')])
 def test_converted_rows_are_those_of_coin_where_the_layouts_agree(official, tmp_path, name):
     """ImageNet names its rows otherwise, and grounding repeats its objects in three files."""
