@@ -41,18 +41,23 @@ def checked_turns(sample_id: str, turns: Sequence[Turn], *, training: bool) -> l
 
 
 def with_image_tags(sample_id: str, turns: Sequence[Turn], num_images: int) -> list[Turn]:
-    """Turns with their tags in front, as `<image>\\n`; pictures without a tag go to the first human turn."""
+    """Turns with their tags in front, as `<image>\\n`; pictures without a tag go to the first human turn.
+
+    A question (not a training row) that begins with its one tag and a space keeps the space: MLLM-CL asks OCR so.
+    """
     num_tags = sum(turn.text.count(IMAGE_TAG) for turn in turns)
     if num_tags not in (0, num_images):
         raise DataError(f'record {sample_id}: {num_tags} {IMAGE_TAG} tags for {num_images} pictures.')
     counts = [turn.text.count(IMAGE_TAG) for turn in turns]
     if num_tags == 0 and num_images:
         counts[0] = num_images
-    return [_tagged(turn, count) for turn, count in zip(turns, counts, strict=True)]
+    question = turns[-1].role == 'human'
+    return [_tagged(turn, count, question) for turn, count in zip(turns, counts, strict=True)]
 
 
-def _tagged(turn: Turn, count: int) -> Turn:
+def _tagged(turn: Turn, count: int, question: bool) -> Turn:
     if not count:
         return turn
     text = turn.text.replace(IMAGE_TAG, '').strip()
-    return replace(turn, text=(f'{IMAGE_TAG}\n' * count + text).strip())
+    gap = ' ' if question and count == 1 and turn.text == f'{IMAGE_TAG} {text}' else '\n'
+    return replace(turn, text=(f'{IMAGE_TAG}{gap}' * count + text).strip())

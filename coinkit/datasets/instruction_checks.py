@@ -16,7 +16,8 @@ from coinkit.errors import DataError, Problem, unknown
 EXAMPLES = 3  # missing images named in a problem
 
 
-def wrong_arguments(split: str | None, on_bad_image: str, limit: int | None, annotations: Any, suffix: Any) -> list[Problem]:
+def wrong_arguments(split: str | None, on_bad_image: str, limit: int | None, annotations: Any, suffix: Any,
+                    image_gap: str) -> list[Problem]:
     problems = []
     if split not in (None, 'train', 'test'):
         problems.append(unknown('InstructionJson: split', 'split', str(split), ('train', 'test')))
@@ -26,6 +27,8 @@ def wrong_arguments(split: str | None, on_bad_image: str, limit: int | None, ann
         problems.append(Problem('InstructionJson: limit', f'{limit!r} given, a whole number from 1 or None wanted.'))
     if isinstance(suffix, Mapping) and not all(isinstance(text, str) for text in suffix.values()):
         problems.append(Problem('InstructionJson: suffix', f'{dict(suffix)!r} given, a text per gold answer wanted.'))
+    if image_gap not in ('\n', ' '):
+        problems.append(Problem('InstructionJson: image_gap', f"{image_gap!r} given, '\\n' or ' ' wanted."))
     return problems + (Annotations.wrong(annotations) if annotations is not None else [])
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from coinkit.data.doctor.needs import FileNeeded, Needed
 from coinkit.data.images import FileImage
@@ -33,7 +33,7 @@ from coinkit.datasets.places import (
 )
 from coinkit.datasets.row_look import look_at_question, look_at_row
 from coinkit.errors import ConfigError, DataError, Problem
-from coinkit.types import Sample, Turn
+from coinkit.types import IMAGE_TAG, Sample, Turn
 
 
 class InstructionJson:
@@ -47,7 +47,8 @@ class InstructionJson:
 
     `annotations` joins gold answers from an official file (`coinkit.datasets.annotations`). `needs` names context that
     the scorer cannot do without, `num_references` how many gold answers it wants: told before the run when rows lack
-    them. `suffix` is put behind every test question; as a dict, by gold answer: {'yes|no': ' ...', '': ' ...'}.
+    them. `suffix` is put behind every test question; as a dict, by gold answer: {'yes|no': ' ...', '': ' ...'}. With
+    `image_gap=' '` a test question follows its picture on the same line (MLLM-CL's OCR), where the model's prompt can.
     `source` says where the file comes from and `image_sources` which folders under `image_root` it needs and where each
     comes from: for the list of what is missing.
     """
@@ -56,8 +57,8 @@ class InstructionJson:
                  split: str | None = None, on_bad_image: str = 'error', limit: int | None = None, source: str = '',
                  image_sources: Mapping[str, str] | None = None, annotations: Mapping[str, Any] | None = None,
                  needs: Sequence[str] = (), num_references: int | None = None,
-                 suffix: str | Mapping[str, str] = ''):
-        problems = wrong_arguments(split, on_bad_image, limit, annotations, suffix)
+                 suffix: str | Mapping[str, str] = '', image_gap: Literal['\n', ' '] = '\n'):
+        problems = wrong_arguments(split, on_bad_image, limit, annotations, suffix, image_gap)
         if problems:
             raise ConfigError(problems)
         tried = places(root, path)
@@ -69,7 +70,7 @@ class InstructionJson:
             self._joined, problems = joined_gold(self.path, self._index, annotations, root)
         if problems:
             raise DataError('\n'.join(map(str, problems)))
-        self._suffix = suffix
+        self._suffix, self._image_gap = suffix, image_gap
         self.split = split or self._index.finding('split')
         self._count = len(self._index) if limit is None else min(limit, len(self._index))
 
@@ -78,9 +79,9 @@ class InstructionJson:
                   split: str | None = None, on_bad_image: str = 'error', limit: int | None = None, source: str = '',
                   image_sources: Mapping[str, str] | None = None, annotations: Mapping[str, Any] | None = None,
                   needs: Sequence[str] = (), num_references: int | None = None,
-                  suffix: str | Mapping[str, str] = '', **_: Any) -> list[Problem]:
+                  suffix: str | Mapping[str, str] = '', image_gap: str = '\n', **_: Any) -> list[Problem]:
         """All that is wrong with the arguments, the files, their records and images; builds the index."""
-        wrong = wrong_arguments(split, on_bad_image, limit, annotations, suffix)
+        wrong = wrong_arguments(split, on_bad_image, limit, annotations, suffix, image_gap)
         tried, folders = places(root, path), places(root, image_root or '')
         file = first_file(tried)
         problems = list(wrong)
@@ -115,8 +116,8 @@ class InstructionJson:
     def fingerprint(self) -> str:
         """Hash of the file's bytes and of the arguments that change a sample."""
         parts = [self._index.digest, self.split, self.task, self.image_root, self._count]
-        if self._joined is not None or self._suffix:  # else as it was before there were any
-            parts += [self._joined, self._suffix]
+        if self._joined is not None or self._suffix or self._image_gap != '\n':  # else as it was before there were any
+            parts += [self._joined, self._suffix, self._image_gap]
         return hashlib.sha256(repr(tuple(parts)).encode()).hexdigest()[:16]
 
     def __len__(self) -> int:
@@ -140,6 +141,8 @@ class InstructionJson:
             turns = (*turns[:-1], Turn('human', turns[-1].text + _suffix_for(self._suffix, references)))
         pictures = {'image': row.images[0] if len(row.images) == 1 else list(row.images)} if row.images else {}
         meta = {**pictures, 'prompt': turns[-1].text, **row.meta, **(gold.context if gold else {})}
+        if self._image_gap == ' ' and len(images) == len(turns) == 1:
+            turns = (Turn('human', f'{IMAGE_TAG} {turns[0].text}'),)
         return Sample(row.id, self.task, images, turns, references, meta)
 
 

@@ -131,6 +131,17 @@ def test_a_suffix_is_put_behind_test_questions_alone(tmp_path):
     assert asked.fingerprint != load(tmp_path, *rows).fingerprint
 
 
+def test_a_question_on_the_line_of_its_picture(tmp_path):
+    sample = load(tmp_path, TEST, image_gap=' ')[0]
+    assert sample.turns == (Turn('human', '<image> What brand?\nOne word.'),)
+    assert sample.meta['prompt'] == 'What brand?\nOne word.'
+    assert load(tmp_path, {**TEST, 'image': None}, image_gap=' ')[0].turns[0].text == 'What brand?\nOne word.'
+    assert load(tmp_path, TEST, image_gap=' ', split='train')[0].turns[0].text == 'What brand?\nOne word.'
+    given = dict(path=write(tmp_path, [TEST]), root=str(tmp_path), on_bad_image='skip')
+    [problem] = InstructionJson.preflight(**given, image_gap='')
+    assert "'\\n' or ' ' wanted" in problem.message
+
+
 def test_what_the_scorer_needs_is_missed_before_the_run(tmp_path):
     rows = [{**TEST, 'question_id': 1, 'answer_type': 'text'}, {**TEST, 'question_id': 2, 'answer_type': None}]
     given = dict(path=write(tmp_path, rows), root=str(tmp_path), on_bad_image='text_only')

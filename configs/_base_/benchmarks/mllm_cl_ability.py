@@ -9,7 +9,8 @@
 # Math: answers that cannot be read are extracted by a judge in the published evaluation (docs/metrics.md, MathVista).
 # APP has no local score: its cells are null until MMT-Bench returns one (docs/metrics.md, mllmcl_app).
 # Mended: scorers join by id; OCR is hits per items; free-form math can be right (compat='mllm_cl' switches back).
-# Not the published form: the picture of an OCR test question is followed by a line break, as everywhere, not by a space.
+# As released: an OCR test question follows its picture after a space, where training and all other tasks have a line break
+#   (--cfg-options "benchmark.per_task.OCR.test.image_gap='\\n'" asks it as it was trained).
 # Known: the pictures of VP_test were missing from the published data (MLLM-CL issue 3).
 _source = 'the Hugging Face dataset MLLM-CL/MLLM-CL (ability part)'
 
@@ -37,7 +38,7 @@ benchmark = dict(
     tasks=[
         _task('OCR', ['OCR'], ['OCR_test'], 'mllmcl_ocr', 2048, 'textvqa', 'reading text in pictures and documents',
               files=('train_without_dense_caption', 'train'), mini_metric='textvqa_m4c', expert_schedule=dict(lr=5e-6),
-              needs=['answer_type|category']),
+              needs=['answer_type|category'], image_gap=' '),
         _task('Math', ['Math', 'math2'], ['Math_test', 'math_test'], 'mathvista_check', 2048, 'scienceqa',
               'mathematics and logic with figures', mini_metric='scienceqa_coin', needs=['question_type', 'answer_type'],
               annotations=dict(kind='mathvista', optional=True, path=[
