@@ -2,8 +2,8 @@
 
 A task `dict(folder='birds', metric=...)` is the two files of a folder. `benchmark.per_task` changes single keys of
 tasks by name, from a run file or the command line, where a list could only be replaced whole. `benchmark.style` chooses
-among `benchmark.styles`, which give words for the tasks' paths and arguments: `{style}` is the style itself, `{folder}`
-what the style says of `folder`; a list of words makes a list of paths, tried in order.
+among `benchmark.styles`, which give words for the paths and arguments of tasks and downloads: `{style}` is the style
+itself, `{folder}` what the style says of `folder`; a list of words makes a list of paths, tried in order.
 """
 
 from __future__ import annotations
@@ -90,8 +90,10 @@ def _style(source: Source, benchmark: dict[str, Any]) -> Iterator[Problem]:
         yield unknown(where, 'style', str(style), styles)
         return
     words = {'style': style, **styles[style]}
-    benchmark['tasks'] = [_filled(task, {name: [each] if isinstance(each, str) else list(each)
-                                         for name, each in words.items()}) for task in benchmark['tasks']]
+    listed = {name: [each] if isinstance(each, str) else list(each) for name, each in words.items()}
+    for part in ('tasks', 'downloads'):
+        if part in benchmark:
+            benchmark[part] = _filled(benchmark[part], listed)
 
 
 def _filled(value: Any, words: Mapping[str, list[str]]) -> Any:

@@ -34,11 +34,11 @@ class BenchmarkConfig:
 
     def chosen(self, names: Iterable[str]) -> BenchmarkConfig:
         """With the named tasks only."""
-        by_name = {task.name: task for task in self.benchmark.tasks}
+        names, by_name = list(names), {task.name: task for task in self.benchmark.tasks}
         wrong = [unknown('--tasks', 'task', name, by_name) for name in names if name not in by_name]
         if wrong:
             raise ConfigError(wrong)
-        kept = tuple(task for task in self.benchmark.tasks if task.name in set(names))
+        kept = tuple(task for task in self.benchmark.tasks if task.name in names)
         return BenchmarkConfig(Benchmark(**{**vars(self.benchmark), 'tasks': kept}), self.data, self.source)
 
 

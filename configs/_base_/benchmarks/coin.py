@@ -33,8 +33,14 @@ _ask = {
         'OCR-VQA': '{}\nCondense your answer for each question into a single word or concise phrase.'}}
 
 
+# Rows as counted by the sets themselves (ScienceQA, TextVQA, GQA testdev balanced, VizWiz) and, for ImageNet, in the file
+# (CoIN issue 4; the paper says 117,715). Of the others the released files' counts are not published.
+_published = {'ScienceQA': dict(train=12_726, test=4_241), 'TextVQA': dict(train=34_602, test=5_000),
+              'ImageNet': dict(train=129_833), 'GQA': dict(test=12_578), 'VizWiz': dict(train=20_523, test=4_319)}
+
+
 def _style(*folders):
-    return dict(folder=[f'playground/{each}' for each in folders], source=_source)
+    return dict(folder=[f'playground/{each}' for each in folders], hub=[f'{each}/*' for each in folders], source=_source)
 
 
 def _task(name, folder, test, metric, max_new_tokens, kind, images, description, **gold):
@@ -49,6 +55,7 @@ def _task(name, folder, test, metric, max_new_tokens, kind, images, description,
         metric=dict(type=metric),
         generation=dict(max_new_tokens=max_new_tokens),
         description=description,
+        published=_published.get(name, {}),
         mini=dict(train=dict(type='Mini', kind=kind, split='train', style='{style}'),
                   test=dict(type='Mini', kind=kind, split='test', style='{style}'),
                   generation=dict(max_new_tokens=32)))
@@ -65,6 +72,7 @@ benchmark = dict(
             'diverse': _style('Instructions_Diverse', 'Instruction_Diverse'),
             '10type': _style('Instructions_10Type', 'Instruction_10Type')},
     instructions=_ask,
+    downloads=[dict(repo='Zacks-Chen/CoIN', files=['{hub}'], to='playground')],  # pictures: from their own sites
     tasks=[
         _task('ScienceQA', 'ScienceQA', 'test', 'scienceqa_coin', 1024, 'scienceqa',
               {'ScienceQA/images': _readme}, 'science questions with options', needs=['num_choices'],

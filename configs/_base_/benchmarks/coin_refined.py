@@ -7,10 +7,16 @@
 # checkpoint of another group; every run has a directory of its own. Scorers as in coin.py; compat='lcia' switches back.
 _base_ = ['coin.py']
 _source = 'the Hugging Face dataset jingyang/CoIN_Refined'
+
+
+def _style(folder):
+    return dict(folder=[f'playground/{folder}'], hub=[f'{folder}/*'], source=_source)
+
+
 benchmark = dict(
     name='coin_refined',
     instructions=dict(original={'ImageNet': 'Answer the object in the image using a single word or phrase.'}),
-    styles={'original': dict(folder=['playground/Instructions'], source=_source),
-            'diverse': dict(folder=['playground/Instructions_Diverse'], source=_source),
-            '10type': dict(folder=['playground/Instructions_10Type'], source=_source)})
+    styles={'original': _style('Instructions'), 'diverse': _style('Instructions_Diverse'),
+            '10type': _style('Instructions_10Type')},
+    downloads=[dict(repo='jingyang/CoIN_Refined', files=['{hub}'], to='playground')])
 data = dict(root='data/coin_refined')

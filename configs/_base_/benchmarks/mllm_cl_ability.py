@@ -2,7 +2,8 @@
 #
 # Expected under data.root, from the Hugging Face dataset MLLM-CL/MLLM-CL (the greater part of its 125 GiB):
 #   {OCR,Math,VP,APP}/{images/,train.json} and {OCR,Math,VP,APP}_test/{images/,test.json}
-#   or the scripts' older names: math2, math_test, tallyqa150k, CV-Benchv2, App; OCR/train_without_dense_caption.json.
+#   or the scripts' older names: math2, math_test, tallyqa150k, CV-Benchv2, App; OCR/train_without_dense_caption.json;
+#   below ability/ as well.
 #   Math_test/annot_testmini.json (Hugging Face AI4Math/MathVista) unless Math's rows have question_type and answer_type:
 #   the released evaluation takes them from a table in its working directory.
 # Router_train20.json and replay20.json are not read: router and replay rows are drawn from the train files.
@@ -13,11 +14,13 @@
 #   (--cfg-options "benchmark.per_task.OCR.test.image_gap='\\n'" asks it as it was trained).
 # Known: the pictures of VP_test were missing from the published data (MLLM-CL issue 3).
 _source = 'the Hugging Face dataset MLLM-CL/MLLM-CL (ability part)'
+_published = {'OCR': dict(test=1_000), 'Math': dict(test=1_000)}  # OCRBench, MathVista testmini
 
 
 def _task(name, train, test, metric, max_new_tokens, kind, description, files=('train',), mini_metric=None,
           expert_schedule=None, **gold):
     def rows(folders, names):
+        folders = [*folders, f'ability/{folders[0]}']  # the last: as the hub has it
         return dict(type='InstructionJson', path=[f'{folder}/{file}.json' for folder in folders for file in names],
                     image_root=folders, source=_source, image_sources={'images': _source})
 
@@ -29,12 +32,14 @@ def _task(name, train, test, metric, max_new_tokens, kind, description, files=('
         generation=dict(max_new_tokens=max_new_tokens),
         description=description,
         expert_schedule=expert_schedule or {},
+        published=_published.get(name, {}),
         mini=dict(train=dict(type='Mini', kind=kind, split='train'), test=dict(type='Mini', kind=kind, split='test'),
                   metric=dict(type=mini_metric or metric), generation=dict(max_new_tokens=32)))
 
 
 benchmark = dict(
     name='mllm_cl_ability',
+    downloads=[dict(repo='MLLM-CL/MLLM-CL', files=['ability/*'], size='about 107 GiB')],
     tasks=[
         _task('OCR', ['OCR'], ['OCR_test'], 'mllmcl_ocr', 2048, 'textvqa', 'reading text in pictures and documents',
               files=('train_without_dense_caption', 'train'), mini_metric='textvqa_m4c', expert_schedule=dict(lr=5e-6),
@@ -42,7 +47,7 @@ benchmark = dict(
         _task('Math', ['Math', 'math2'], ['Math_test', 'math_test'], 'mathvista_check', 2048, 'scienceqa',
               'mathematics and logic with figures', mini_metric='scienceqa_coin', needs=['question_type', 'answer_type'],
               annotations=dict(kind='mathvista', optional=True, path=[
-                  f'{folder}annot_testmini.json' for folder in ('Math_test/', 'math_test/', '')])),
+                  f'{folder}annot_testmini.json' for folder in ('Math_test/', 'math_test/', '', 'ability/Math_test/')])),
         _task('VP', ['VP', 'tallyqa150k'], ['VP_test', 'CV-Benchv2'], 'mllmcl_vp', 64, 'vqav2',
               'visual perception: counting and relations', expert_schedule=dict(lr=1e-5), needs=['task|type']),
         _task('APP', ['APP', 'App'], ['APP_test'], 'mllmcl_app', 128, 'grounding', 'apps and user interfaces',

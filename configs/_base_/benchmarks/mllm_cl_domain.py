@@ -1,7 +1,8 @@
 # MLLM-CL, domain stream: remote sensing, medicine, driving, science, finance (arXiv 2506.05453; bjzhb666/MLLM-CL).
 #
 # Expected under data.root, from the Hugging Face dataset MLLM-CL/MLLM-CL (about 18 GiB):
-#   {RS,Med,AD,Sci,Fin}/{images/,train.json,test.json}   or the scripts' older names RemoteSensing, Medical/data, AD/DriveLM.
+#   {RS,Med,AD,Sci,Fin}/{images/,train.json,test.json}   or the scripts' older names RemoteSensing, Medical/data, AD/DriveLM;
+#   below domain/ as well.
 # task5Router_train20.json and task5replay20_train.json are not read: router and replay rows are drawn from the train files.
 # Mended: scorers join by id and divide by all annotations (compat='mllm_cl' switches back).
 # Kept: Fin's question ends in a request that depends on the gold answer, so it tells whether that is Yes/No or a letter.
@@ -12,6 +13,8 @@ _source = 'the Hugging Face dataset MLLM-CL/MLLM-CL (domain part)'
 
 
 def _task(name, folders, metric, kind, description, mini_metric=None, expert_schedule=None, **test):
+    folders = [*folders, f'domain/{folders[0]}']  # the last: as the hub has it
+
     def rows(split):
         return dict(type='InstructionJson', path=[f'{folder}/{split}.json' for folder in folders], image_root=folders,
                     source=_source, image_sources={'images': _source})
@@ -30,6 +33,7 @@ def _task(name, folders, metric, kind, description, mini_metric=None, expert_sch
 
 benchmark = dict(
     name='mllm_cl_domain',
+    downloads=[dict(repo='MLLM-CL/MLLM-CL', files=['domain/*'], size='about 18 GiB')],
     tasks=[
         _task('RS', ['RS', 'RemoteSensing'], 'mllmcl_rs', 'vqav2', 'remote sensing: satellite and aerial pictures'),
         _task('Med', ['Med', 'Medical/data'], 'mllmcl_med', 'gqa', 'medicine: pathology pictures'),

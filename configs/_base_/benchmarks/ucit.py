@@ -29,12 +29,14 @@ def _task(name, folders, train, metric, kind, description, image_sources, captio
         metric=dict(type=metric),
         generation=dict(max_new_tokens=128),
         description=description,
+        published=dict(train=40_000, test=3_000) if '4w' in train[0] else dict(test=3_000),  # as the file names say
         mini=dict(train=dict(type='Mini', kind=kind, split='train'), test=dict(type='Mini', kind=kind, split='test'),
                   metric=dict(type='ucit_exact'), generation=dict(max_new_tokens=16)))
 
 
 benchmark = dict(
     name='ucit',
+    downloads=[dict(repo='HaiyangGuo/UCIT')],  # instructions, ImageNet-R and Flickr30k
     tasks=[
         _task('ImageNet-R', ['ImageNet-R'], ['train'], 'ucit_exact', 'imagenet', 'naming the object of a drawing',
               {'ImageNet-R': _instructions}),
