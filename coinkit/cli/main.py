@@ -20,6 +20,8 @@ VERBS = {  # verb -> (module, help)
     'test': ('test', 'evaluate saved stages; fills missing cells only'),
     'analyze': ('analyze', 'matrix, forgetting and the other continual metrics of runs; tables, figures, HTML'),
     'score': ('score', 'score a predictions file; needs no GPU and no run'),
+    'data': ('data', "a benchmark's data: what is missing, where to get it, what is wrong; download, check, index"),
+    'data convert': ('data_convert', 'rows of official annotation files, for tasks whose instruction files one lacks'),
     'judge': ('judge', 'reasoning capability: a judge model rates saved answers; why answers were wrong'),
     'export': ('export', "write a stage's adapter as a PEFT folder, or merged into the base model"),
     'predict': ('predict', 'try a stage by hand on one image and one prompt'),
@@ -42,10 +44,14 @@ def main(argv: Sequence[str] | None = None, *, prog: str = '') -> int:
     if arguments[0] == '--version':
         sys.stdout.write(f'coinkit {coinkit.__version__}\n')
         return 0
+    if ' '.join(arguments[:2]) in VERBS:  # two words: data convert
+        arguments[:2] = [' '.join(arguments[:2])]
     if arguments[0] not in VERBS:
         sys.stderr.write(f"coinkit: unknown verb '{arguments[0]}'. {nearest(arguments[0], list(VERBS))}\n"
                          f'Allowed: {", ".join(VERBS)}. See `coinkit --help`.\n')
         return 2
+    if prog and ' ' in arguments[0]:
+        prog += f' {arguments[0].partition(" ")[2]}'
     return _run(arguments[0], arguments[1:], prog or f'coinkit {arguments[0]}')
 
 
@@ -55,7 +61,8 @@ def _run(verb: str, arguments: list[str], prog: str) -> int:
         module = import_module(f'coinkit.cli.{module_name}')
         parser = argparse.ArgumentParser(prog=prog, description=f'{text[0].upper()}{text[1:]}.', allow_abbrev=False)
         module.add_arguments(parser)
-        return module.main(parser.parse_args(arguments))
+        run = getattr(module, 'main', None) or module.run
+        return run(parser.parse_args(arguments))
     except CoinkitError as error:
         sys.stderr.write(f'{prog}: {error}\n')
         return error.exit_code

@@ -1,0 +1,13 @@
+"""Look at, fetch and index a benchmark's data: the same as `coinkit data`, and it works without installation."""
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+if find_spec('coinkit') is None:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from coinkit.cli.main import main  # noqa: E402
+
+if __name__ == '__main__':
+    sys.exit(main(['data', *sys.argv[1:]], prog='tools/prepare_data.py'))
