@@ -74,7 +74,7 @@ class ItemMetric(ABC):
         """Percent over the counted items; `per_sample` follows `predictions`, None where an item is not counted."""
         if not self.by_rows:
             refuse_duplicates(predictions)
-        verdicts = [self.judge_or_miss(item) if self.counted(item) else None for item in predictions]
+        verdicts = self.verdicts(predictions)
         kept = [verdict for verdict in verdicts if verdict is not None]
         missing = sum(verdict is MISSING for verdict in kept)
         unparsed = sum(not verdict.parsed and verdict is not MISSING for verdict in kept)
@@ -87,10 +87,18 @@ class ItemMetric(ABC):
         details = {'scorer': self.name, 'switches': dict(self.switches), **self.details(predictions, per_sample)}
         return Score(value, per_sample, counts, details)
 
-    def judge_or_miss(self, item: Prediction) -> Verdict:
-        if item.prediction is None:
-            return MISSING
-        return SKIPPED if item.skipped else self.judge(item)
+    def verdicts(self, predictions: Sequence[Prediction]) -> list[Verdict | None]:
+        """One per prediction; None for what does not belong to the scored set."""
+        counted = [self.counted(item) for item in predictions]
+        asked = [item for item, counts in zip(predictions, counted, strict=True)
+                 if counts and item.prediction is not None and not item.skipped]
+        judged = iter(self.judge_all(asked))
+        return [None if not counts else MISSING if item.prediction is None else SKIPPED if item.skipped else next(judged)
+                for item, counts in zip(predictions, counted, strict=True)]
+
+    def judge_all(self, items: Sequence[Prediction]) -> Sequence[Verdict]:
+        """`judge` of each; a scorer that is faster for many at a time does it here."""
+        return [self.judge(item) for item in items]
 
     def total(self, values: Sequence[float]) -> float:
         """The score of the task from the values of its items (one at least): percent of their mean."""

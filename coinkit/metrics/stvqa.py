@@ -6,14 +6,19 @@ against the nearest reference.
 
 from __future__ import annotations
 
-from itertools import repeat
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+import numpy as np
 
 from coinkit.metrics.base import RIGHT, ItemMetric, Verdict, verdict
+from coinkit.metrics.edit_distance import edit_distances, lengths
 from coinkit.metrics.m4c import normalise
 from coinkit.metrics.switches import Mode
 from coinkit.types import Prediction
 
 ANLS_THRESHOLD = 0.5
+_BLOCK = 10_000  # items whose pairs are held at a time
 
 
 class STVQAAccuracy(ItemMetric):
@@ -39,31 +44,36 @@ class STVQAANLS(ItemMetric):
         super().__init__(mode=mode, denominator=denominator)
 
     def judge(self, item: Prediction) -> Verdict:
+        return self.judge_all([item])[0]
+
+    def judge_all(self, items: Sequence[Prediction]) -> list[Verdict]:
+        return [found for start in range(0, len(items), _BLOCK) for found in self._judge_block(items[start:start + _BLOCK])]
+
+    def _judge_block(self, items: Sequence[Prediction]) -> Iterator[Verdict]:
+        """The pairs of all items together; an answer that is a gold answer needs no distance."""
+        answers = [item.prediction.lower().strip() for item in items]
+        golds = [self._golds(item) for item in items]
+        pairs = [(answer, gold) for answer, each in zip(answers, golds, strict=True) if answer not in each for gold in each]
+        found = iter(similarities([a for a, _ in pairs], [b for _, b in pairs]).tolist())
+        for answer, each in zip(answers, golds, strict=True):
+            yield RIGHT if answer in each else Verdict(max(islice(found, len(each))))
+
+    def _golds(self, item: Prediction) -> set[str]:
         self.one_reference(item)
-        answer = item.prediction.lower().strip()
-        golds = {reference.lower().strip() for reference in item.references}
-        return RIGHT if answer in golds else Verdict(max(anls(answer, gold) for gold in golds))
+        return {reference.lower().strip() for reference in item.references}
 
 
 def anls(a: str, b: str) -> float:
     """1 - edit distance / longer length, and 0 where that is below one half."""
-    longer = max(len(a), len(b))
-    if abs(len(a) - len(b)) * 2 > longer:  # the distance is at least the difference in length
-        return 0.0
-    similarity = 1 - edit_distance(a, b) / longer if longer else 1.0
-    return similarity if similarity >= ANLS_THRESHOLD else 0.0
+    return float(similarities([a], [b])[0])
 
 
-def edit_distance(a: str, b: str) -> int:
-    """Levenshtein distance; a column of the table per step, as the bits of two integers (Myers 1999, Hyyrö 2003)."""
-    places: dict[str, int] = {}
-    for place, letter in enumerate(a):
-        places[letter] = places.get(letter, 0) | 1 << place
-    up, down = -1, 0  # where the column rises and falls from one row to the next; bits beyond the text do not matter
-    for same in map(places.get, b, repeat(0)):
-        same |= down
-        diagonal = ((same & up) + up ^ up) | same
-        right = (down | ~(diagonal | up)) << 1 | 1
-        up, down = (up & diagonal) << 1 | ~(diagonal | right), right & diagonal
-    rows = (1 << len(a)) - 1
-    return len(b) + (up & rows).bit_count() - (down & rows).bit_count()
+def similarities(firsts: Sequence[str], seconds: Sequence[str]) -> np.ndarray:
+    """`anls` of each pair. The distance is at least the difference in length, so most unlike pairs need none."""
+    a, b = lengths(firsts), lengths(seconds)
+    longer, values = np.maximum(a, b), np.zeros(len(a))
+    values[longer == 0] = 1.0
+    near = np.flatnonzero((longer > 0) & (abs(a - b) * 2 <= longer))
+    distances = edit_distances([firsts[i] for i in near.tolist()], [seconds[i] for i in near.tolist()])
+    values[near] = 1 - distances / longer[near]
+    return np.where(values < ANLS_THRESHOLD, 0.0, values)
