@@ -18,6 +18,7 @@ from coinkit.errors import DataError, nearest
 
 CHUNK_BYTES = 1 << 20
 MAX_VALUE_CHARS = 1 << 26  # of one record; more is a file that is broken, or another one
+_NUMBER_GOES_ON = re.compile(r'[-+.eE\d]*\Z')  # up to where the text was read: '1.' may become 1.5
 _SPACE = re.compile(r'[ \t\r\n]*')
 _DECODER = json.JSONDecoder()
 _CURE = 'Download it again.'
@@ -90,8 +91,8 @@ class _Text:
                 if len(self._text) - self._at > MAX_VALUE_CHARS or not self._more():
                     raise self.wrong(str(error)) from error
                 continue
-            if end == len(self._text) and isinstance(value, int | float) and self._more():
-                continue  # the number may go on
+            if isinstance(value, int | float) and _NUMBER_GOES_ON.match(self._text, end) and self._more():
+                continue
             self._at = end
             return value
 

@@ -6,7 +6,7 @@ import json
 import tracemalloc
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from coinkit.datasets.convert import reading
@@ -29,6 +29,7 @@ def chunk(request, monkeypatch):
     return request.param
 
 
+@example(value={'': 0.0, 'a': -1.5e-7, 'b': True}, layout={}, size=1)  # numbers that end where a chunk does
 @settings(max_examples=30, deadline=None)
 @given(value=st.dictionaries(st.text(), VALUES, max_size=5), layout=st.sampled_from(LAYOUTS), size=st.integers(1, 30))
 def test_any_object_and_list_reads_as_json_loads_it(tmp_path_factory, value, layout, size):
