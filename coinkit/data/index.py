@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from coinkit.data.scan import find_records
+from coinkit.data.strict_json import decode
 from coinkit.errors import DataError
 
 FORMAT = 1
@@ -154,20 +155,9 @@ def _unreadable(path: Path, error: Exception) -> DataError:
     return DataError(f'{path}: cannot be read ({getattr(error, "strerror", None) or error}). Check the path and data.root.')
 
 
-def _object(pairs: list[tuple[str, Any]]) -> Record:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f'the key {next(name for name in names if names.count(name) > 1)!r} is there twice')
-    return found
-
-
-_decoder = json.JSONDecoder(object_pairs_hook=_object)
-
-
 def _parse(raw: bytes, path: Path, index: int, start: int) -> Record:
     try:
-        record = _decoder.decode(raw.decode())
+        record = decode(raw.decode())
         if _HALF_PAIR.search(raw):
             json.dumps(record, ensure_ascii=False).encode()  # raises where a half has lost the other
     except (ValueError, RecursionError) as error:

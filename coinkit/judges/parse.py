@@ -85,26 +85,38 @@ def _float(text: str) -> float | None:
 class JudgeParse:
     """`judge_parse_coin` as a scorer of a file whose predictions are a judge's answers.
 
-    `mode` 'upstream' reads as published, 'default' strictly; `judge_parse` sets the reading by its own name and wins.
+    `mode` 'upstream' reads as published and divides by the rows that are there, 'default' reads strictly and divides by all
+    items; `judge_parse` and `denominator` set each by its own name and win.
     """
 
     name = SCORER
 
-    def __init__(self, *, mode: str = 'default', judge_parse: str | None = None):
+    def __init__(self, *, mode: str = 'default', judge_parse: str | None = None, denominator: str | None = None):
         chosen = {'default': 'strict'}.get(judge_parse or mode, judge_parse or mode)
         if chosen not in PARSES:
             key = 'mode' if judge_parse is None else 'judge_parse'
             raise ConfigError(unknown(f'metric {SCORER}: {key}', key, str(judge_parse or mode), ('default', *PARSES)))
         self.parse: Parse = chosen
+        divided = denominator or ('upstream' if mode == 'upstream' else 'default')
+        if divided not in ('default', 'upstream'):
+            raise ConfigError(unknown(f'metric {SCORER}: denominator', 'mode', divided, ('default', 'upstream')))
+        self.switches = {'judge_parse': chosen, 'denominator': divided}
+
+    @property
+    def by_rows(self) -> bool:
+        """True when only the rows that are there are divided by."""
+        return self.switches['denominator'] == 'upstream'
 
     def score(self, predictions: Sequence[Prediction]) -> Score:
-        """Percent over all items; an item without an answer (text None) counts 0."""
+        """Percent over all items; an item without an answer (text None) counts 0, or not at all by rows."""
         twice = [key for key, times in Counter(item.id for item in predictions).items() if times > 1]
-        if twice:
+        if twice and not self.by_rows:
             raise DataError(f'duplicate prediction ids: {", ".join(map(repr, twice[:5]))}. Each id may be answered once.')
         missing = sum(item.prediction is None for item in predictions)
         readings = [UNREADABLE if item.prediction is None else read(item.prediction, self.parse) for item in predictions]
-        value = final_score(sum(each.value for each in readings), len(readings), self.parse)
-        counts = {'items': len(readings), 'missing': missing, 'unparsed': sum(not r.parsed for r in readings) - missing}
-        return Score(value, tuple(each.value / FULL for each in readings), counts,
-                     {'scorer': SCORER, 'switches': {'judge_parse': self.parse}})
+        items = len(readings) - missing if self.by_rows else len(readings)
+        value = final_score(sum(each.value for each in readings), items, self.parse)
+        counts = {'items': items, 'missing': missing, 'unparsed': sum(not r.parsed for r in readings) - missing}
+        per_sample = tuple(None if self.by_rows and item.prediction is None else each.value / FULL
+                           for item, each in zip(predictions, readings, strict=True))
+        return Score(value, per_sample, counts, {'scorer': SCORER, 'switches': dict(self.switches)})

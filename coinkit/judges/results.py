@@ -35,7 +35,8 @@ def cache_path(folder: Path) -> Path:
 def write_judged(run: RunCells, judge: Judge, cells: Iterable[JudgedCell]) -> list[JudgedCell]:
     """Everything a judge has to say of a run; the cells come back without their items, which are on disk."""
     cells = [_write_items(run, cell) for cell in cells]
-    switches = {'judge_parse': judge.parse, 'judge_decoding': judge.decoding}
+    switches = {'judge_parse': judge.parse, 'judge_decoding': judge.decoding,
+                'denominator': 'upstream' if judge.parse == 'upstream' else 'default'}
     records = [{**_where(cell), 'scorer': SCORER, 'switches': switches, 'score': cell.score, 'counts': cell.counts}
                for cell in cells]
     atomic.write_json(run.folder / JUDGE, {'schema': JUDGE_SCHEMA, 'judge': judge.identity, 'threshold': judge.threshold,

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from coinkit.data.strict_json import TwiceInObject, decode
 from coinkit.errors import DataError
 from coinkit.types import Prediction
 
@@ -110,6 +111,8 @@ def _annotation_records(path: Path) -> Iterator[tuple[str, Any]]:
     text = _read(path)
     try:
         blob = _parse(text)
+    except TwiceInObject as error:
+        raise DataError(f'{path}: {error}.') from None
     except ValueError:
         yield from _lines(text, path)
         return
@@ -154,7 +157,7 @@ def _lines(text: str, path: Path) -> Iterator[tuple[str, Any]]:
 
 def _parse(text: str) -> Any:
     try:
-        return json.loads(text)
+        return decode(text)
     except RecursionError:
         raise ValueError('too many brackets inside each other') from None
 

@@ -76,7 +76,7 @@ def test_a_second_matrix_and_the_split_of_failures(run_dir, capsys, report):
     assert blob['judge']['model'] == 'test/judge' and blob['threshold'] == 8.0
     assert blob['cells'][1] == {
         'stage': '02-grounding', 'row': 2, 'task': 'GQA', 'scorer': 'judge_parse_coin', 'score': pytest.approx(200 / 3),
-        'switches': {'judge_parse': 'strict', 'judge_decoding': 'greedy'},
+        'switches': {'judge_parse': 'strict', 'judge_decoding': 'greedy', 'denominator': 'default'},
         'counts': {'items': 6, 'missing': 0, 'unparsed': 0, 'unjudged': 0}}
     failures = read(run_dir / 'failures.json')
     cell = failures['cells'][1]

@@ -73,13 +73,19 @@ def test_counts_of_a_file_of_judgements():
     score = JudgeParse().score(rows)
     assert score.value == 45.0 and score.per_sample == (.8, 0, 0, 1)
     assert score.counts == {'items': 4, 'missing': 1, 'unparsed': 1}
-    assert score.details == {'scorer': 'judge_parse_coin', 'switches': {'judge_parse': 'strict'}}
-    assert JudgeParse(mode='upstream', judge_parse='strict').score(rows).value == 45.0
+    assert score.details == {'scorer': 'judge_parse_coin', 'switches': {'judge_parse': 'strict', 'denominator': 'default'}}
+    by_rows = JudgeParse(denominator='upstream').score(rows)
+    assert (by_rows.value, by_rows.per_sample, by_rows.counts['items']) == (60.0, (.8, 0, None, 1), 3)
+    assert JudgeParse(denominator='upstream').score([rows[0], rows[0]]).counts['items'] == 2
+    assert JudgeParse(mode='upstream', judge_parse='strict', denominator='default').score(rows).value == 45.0
+    assert JudgeParse(mode='upstream').switches == {'judge_parse': 'upstream', 'denominator': 'upstream'}
     assert JudgeParse().score([]).value is None
     with pytest.raises(DataError, match="'a'"):
         JudgeParse().score([rows[0], rows[0]])
     with pytest.raises(ConfigError, match='judge_parse'):
         JudgeParse(judge_parse='lax')
+    with pytest.raises(ConfigError, match='denominator'):
+        JudgeParse(denominator='rows')
 
 
 def test_the_score_verb_reads_a_file_of_judgements(tmp_path, capsys):

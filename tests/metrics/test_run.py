@@ -145,3 +145,12 @@ def test_what_else_a_record_has_is_context(write):
     assert item.references == ('3',)
     assert item.context == {'text': 'Which states?', 'image': 'MapQA_1.png', 'prompt': 'Which states?', 'is_balanced': False,
                             'a': 1}
+
+
+def test_a_key_that_is_there_twice_would_drop_an_answer_or_an_item(write):
+    lines = write('p.jsonl', '{"id": 1, "prediction": "a", "prediction": "b"}\n')
+    with pytest.raises(DataError, match="p.jsonl: line 1: .*the key 'prediction' is there twice"):
+        read_predictions(lines)
+    gold = write('gold.json', '{"7": {"answer": "a"},\n "8": {"answer": "a"},\n "7": {"answer": "b"}}')
+    with pytest.raises(DataError, match="gold.json: the key '7' is there twice"):
+        read_annotations(gold)
