@@ -29,7 +29,7 @@ def show_report(report: Report, *, strict: bool = False) -> int:
     notes = [finding for finding in report.findings if finding not in wrong]
     _list('notes', notes)
     if report.ready(strict=strict):
-        print(f'\nready: {report.benchmark} in {report.root}' + (f', with {len(notes)} notes' if notes else ''))
+        print(f'\nready: {report.benchmark} in {report.root}' + (f', with {_many(len(notes), "note")}' if notes else ''))
         return 0
     _list('not ready', wrong or notes)
     count = len(report.findings) if strict else len(wrong)
@@ -91,6 +91,10 @@ def _users(line: Line) -> str:
 def _short(place: str, root: str) -> str:
     path = Path(place)
     return str(path.relative_to(root)) if path.is_relative_to(root) else place
+
+
+def _many(count: int, what: str) -> str:
+    return f'{count:,} {what}{"" if count == 1 else "s"}'
 
 
 def _number(count: int | None) -> str:

@@ -86,6 +86,22 @@ def test_a_folder_of_ones_own_and_a_run_config(tmp_path, capsys):
     assert run('mini/finetune', '--tasks', 'GQA', '--verify', 'none') == 0
 
 
+def test_refcoco_from_its_original_files(tmp_path, capsys):
+    layouts.make_refcoco(tmp_path / 'data', rows=4)
+    config = tmp_path / 'ref.py'
+    config.write_text(
+        "_one = dict(type='RefCOCO', path='cl_dataset/refcoco', image_root='cl_dataset/COCO2014/train2014')\n"
+        "benchmark = dict(name='ref', tasks=[dict(name='R', metric=dict(type='grounding_coin'),\n"
+        "    train=dict(_one, split='train'), test=dict(_one, split='testA'))])\n")
+    assert run(config, '--root', tmp_path / 'data') == 0, capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert 'RefCOCO (R train)' in out and 'refs(unc).p' in out
+    (tmp_path / 'data/cl_dataset/refcoco/instances.json').unlink()
+    assert run(config, '--root', tmp_path / 'data') == 1
+    out = capsys.readouterr().out
+    assert 'instances.json: there is no such file' in out and '1 to mend' in out
+
+
 @pytest.mark.parametrize('words, message', [
     (['coinn'], "no such benchmark.*Did you mean 'coin'"), (['coin', '--tasks', 'GQQA'], "unknown task 'GQQA'.*'GQA'"),
     (['coin', '--check', '--download'], 'given together'), (['coin', '--cfg-options', 'data.rot=x'], "unknown key 'rot'"),

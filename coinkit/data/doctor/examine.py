@@ -43,7 +43,7 @@ class Examination:
         self.report = Report(name, root)
         self.rows: dict[tuple[str, str], Rows] = {}  # by task and split
         self.pictures = Pictures(self.report, options, new_bar)
-        self._untold: list[TaskSet] = []  # their classes do not tell what they need
+        self._by_samples: list[TaskSet] = []  # their rows are seen through their samples only
 
     def run(self) -> Report:
         for each in self.sets:
@@ -58,10 +58,9 @@ class Examination:
         return self.report
 
     def _look_at_places(self, each: TaskSet) -> None:
-        needed = each.needed()
-        if needed is None:
-            self._untold.append(each)
-            return
+        needed = each.needed() or ()
+        if all(file.look is None for file in files_of(needed)):
+            self._by_samples.append(each)
         for file in files_of(needed):
             self._look_at_file(each, file)
         for folder in folders_of(needed):
@@ -153,19 +152,16 @@ class Examination:
     def _preflight(self) -> None:
         """What the run itself would say, for sets in which nothing was found yet; the indexes come of it."""
         told = {finding.where.partition(': record')[0] for finding in faults(self.report.findings)}
-        ready = [each for each in self.sets if each not in self._untold and not self._has_fault(each, told)]
-        others = [each for each in self.sets if each not in ready]
-        jobs = [(each, self.options.write) for each in ready]
-        ours = all(DATASETS.entry(each.type).provider == 'coinkit' for each in ready)  # others know no registry of theirs
-        with self.new_bar('indexes', len(self.sets), 'sets') as bar:
+        whole = [each for each in self.sets if not self._has_fault(each, told)]
+        self._by_samples = [each for each in self._by_samples if each in whole]
+        others = [each for each in self.sets if each not in whole and self.options.write]  # indexed, and told already
+        ours = all(DATASETS.entry(each.type).provider == 'coinkit' for each in self.sets)  # else another process lacks them
+        jobs = [(each, self.options.write) for each in (*whole, *others)]
+        with self.new_bar('indexes', len(jobs), 'sets') as bar:
             for each, problems in in_processes(preflight, jobs, self.options.workers if ours and self._large() else 1):
                 bar.advance()
-                self._tell_problems(each, problems)
-            for each in others:
-                _, problems = preflight((each, self.options.write))
-                bar.advance()
-                if each in self._untold:
-                    self._tell_problems(each, problems)
+                for problem in problems if each in whole else ():
+                    self.report.tell('preflight', each.name, problem)
 
     def _large(self) -> bool:
         return self.report.checked.get('rows', 0) > 50_000  # else a process starts more slowly than it works
@@ -173,13 +169,9 @@ class Examination:
     def _has_fault(self, each: TaskSet, told: set[str]) -> bool:
         return any(str(need.path) in told for need in each.needed() or ())
 
-    def _tell_problems(self, each: TaskSet, problems: Sequence[str]) -> None:
-        for problem in problems:
-            self.report.tell('preflight', each.name, problem)
-
     def _look_at_samples(self) -> None:
-        """Classes that do not tell their files: their samples are looked at, where they can be opened."""
-        opened = [(each, dataset) for each in self._untold if (dataset := self._open(each)) is not None]
+        """Sets whose rows only their class can read: their samples are looked at, where they can be opened."""
+        opened = [(each, dataset) for each in self._by_samples if (dataset := self._open(each)) is not None]
         if not opened:
             return
         with self.new_bar('samples', sum(len(dataset) for _, dataset in opened), 'samples') as bar:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-EXAMPLES = 5  # named in a finding; the others are counted
+EXAMPLES = 3  # named in a finding; the others are counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +23,8 @@ class Finding:
 
     def __str__(self) -> str:
         shown = ', '.join(self.examples[:EXAMPLES])
-        more = ', ...' if self.examples and self.count > len(self.examples[:EXAMPLES]) else ''
-        listed = f': {shown}{more}.' if shown else '.'
+        end = ', ...' if self.count > len(self.examples[:EXAMPLES]) else '.'
+        listed = f': {shown}{end}' if shown else '.'
         return f'{self.where}: {self.message.rstrip(".")}{listed}{" " + self.cure if self.cure else ""}'
 
     def to_json(self) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 A dataset class may have a classmethod `inventory(**arguments)`, which takes the arguments of its constructor and returns
 a list of `FileNeeded` and `FolderNeeded`. It opens no file. A `FileNeeded` with a `look` is read row by row, in several
 processes: `look` must be a function of a module, and everything it finds is in the `Look` it returns. Files without
-one are checked for presence, and the samples of the dataset are looked at instead.
+one are checked for presence; when a dataset has no other, and when its class has no `inventory`, its `preflight` is asked
+and its samples are looked at.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from coinkit.data.doctor.findings import EXAMPLES
 from coinkit.data.doctor.report import Overlap, Report
 from coinkit.data.doctor.rows import Rows
 
@@ -20,8 +21,8 @@ def look_for_overlap(report: Report, task: str, train: Rows, test: Rows) -> None
     report.overlaps.append(Overlap(task, len(shared), len(test.images), questions, len(same), test.count))
     if shared:
         report.tell('overlap_images', task, f'{len(shared):,} of {len(test.images):,} test pictures are training pictures '
-                    'as well', level='note', count=len(shared), examples=tuple(shared[:5]))
+                    'as well', level='note', count=len(shared), examples=tuple(shared[:EXAMPLES]))
     if same:
         report.tell('overlap_rows', task, f'{len(same):,} of {test.count:,} test rows ask what a training row asks of the '
                     'same picture', level='note', count=len(same), cure='Its scores are partly recall.',
-                    examples=tuple(f'record {row}' for row in same[:5]))
+                    examples=tuple(f'record {row}' for row in same[:EXAMPLES]))
