@@ -14,13 +14,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from coinkit.cli.judge_choice import build_judge
+from coinkit.cli.judge_extract import write_and_show
 from coinkit.cli.judge_runs import choose_cells, open_runs
 from coinkit.cli.options import add_plugin_arguments, plugins_of
 from coinkit.errors import ConfigError, Interrupted, Problem, RunError
 from coinkit.judges.base import Answer, Judge, Unanswered
 from coinkit.judges.cache import AnswerCache
 from coinkit.judges.cells import RunCells
-from coinkit.judges.judging import Estimate, Wanted, ask, estimate, judged_cell, lenient_cell
+from coinkit.judges.extraction import extractable
+from coinkit.judges.extraction import questions as extractions
+from coinkit.judges.judging import Asking, Estimate, Wanted, ask, estimate, judged_cell, lenient_cell, questions
 from coinkit.judges.results import cache_path, write_failures, write_judged
 
 _REASONS = 5  # shown of the questions without an answer
@@ -35,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="the judge's arguments, e.g. base_url=http://localhost:8000/v1 model=NAME parse=upstream")
     parser.add_argument('--tasks', metavar='a,b', help='ask about these tasks only (default: all)')
     parser.add_argument('--stage', metavar='N|zero', help='ask about this stage only (default: all); 1,2 for several')
+    parser.add_argument('--extract', action='store_true',
+                        help='rate nothing; read short answers out of those that a scorer could not read (MathVista)')
     parser.add_argument('--dry-run', action='store_true', help='show what would be asked, its cost, a prompt; ask nothing')
     parser.add_argument('--max-cost', type=float, metavar='USD', help='do not start when the estimate is higher')
     parser.add_argument('--cache', type=Path, metavar='FILE', help='answers (default: RUN_DIR/judgements/answers.jsonl)')
@@ -47,26 +52,31 @@ def main(args: argparse.Namespace) -> int:
     plugins = plugins_of(args)
     judge = build_judge(args.judge, args.cfg_options)
     runs = open_runs(args.run, plugins=plugins, data_root=args.data_root)
+    if judge is None and args.extract:
+        raise ConfigError(Problem('--extract', 'there is no judge to ask (--judge none).'))
     if judge is None:
         for run in runs:
             write_failures(run, [lenient_cell(run, place) for place in run.places()])
         return _show(args.run, runs, [])
     wanted = choose_cells(runs, tasks=args.tasks, stage=args.stage)
+    asking, write = questions, _write
+    if args.extract:
+        wanted, asking, write = extractable(wanted), extractions, write_and_show
     path = args.cache or cache_path(args.run)
     if args.dry_run:
-        show_estimate(estimate(wanted, judge, AnswerCache(path)), example=True)
+        show_estimate(estimate(wanted, judge, AnswerCache(path), asking), example=True)
         return 0
     with AnswerCache(path) as cache:
-        found = estimate(wanted, judge, cache)
+        found = estimate(wanted, judge, cache, asking)
         show_estimate(found)
         _refuse(judge, found, args.max_cost)
         try:
-            unanswered = _ask(wanted, judge, cache, found)
+            unanswered = _ask(wanted, judge, cache, found, asking)
         except (RunError, Interrupted):
-            _write(runs, judge, cache)  # the cells that are complete
+            write(runs, judge, cache)  # the cells that are complete
             raise
-        _write(runs, judge, cache)
-    return _show(args.run, runs, unanswered)
+        write(runs, judge, cache)
+    return _told(unanswered) if args.extract else _show(args.run, runs, unanswered)
 
 
 def _write(runs: Sequence[RunCells], judge: Judge, cache: AnswerCache) -> None:
@@ -89,7 +99,7 @@ def _refuse(judge: Judge, found: Estimate, max_cost: float | None) -> None:
         raise ConfigError(problems)
 
 
-def _ask(wanted: Wanted, judge: Judge, cache: AnswerCache, found: Estimate) -> list[Unanswered]:
+def _ask(wanted: Wanted, judge: Judge, cache: AnswerCache, found: Estimate, asking: Asking) -> list[Unanswered]:
     from coinkit.engine.progress import Reporter
 
     total, spent = found.total, [0, 0]
@@ -103,7 +113,7 @@ def _ask(wanted: Wanted, judge: Judge, cache: AnswerCache, found: Estimate) -> l
             cost = judge.cost(*spent)
             bar.advance(**({} if cost is None else {'cost': f'{cost:.2f} USD'}))
 
-        return ask(wanted, judge, cache, answered)
+        return ask(wanted, judge, cache, answered, asking)
 
 
 @contextmanager
@@ -154,6 +164,11 @@ def _report(folder: Path, runs: Sequence[RunCells]) -> None:
 def _show(folder: Path, runs: Sequence[RunCells], unanswered: Sequence[Unanswered]) -> int:
     """What came of it, and what is left."""
     _report(folder, runs)
+    return _told(unanswered)
+
+
+def _told(unanswered: Sequence[Unanswered]) -> int:
+    """The exit status, and why it is 1."""
     if unanswered:
         reasons = sorted({each.reason for each in unanswered})
         print(f'{len(unanswered)} questions have no answer; their cells have no score. Run the same command again.',

@@ -19,6 +19,7 @@ from coinkit.registry import METRICS
 from coinkit.types import Prediction, Score
 
 Wanted = Sequence[tuple[RunCells, CellPlace]]
+Asking = Callable[[Wanted, Judge], Iterator[tuple[CellPlace, Question]]]  # which questions the cells are asked
 
 
 @dataclass
@@ -69,12 +70,12 @@ def questions(wanted: Wanted, judge: Judge) -> Iterator[tuple[CellPlace, Questio
                 yield place, judge.question(content)
 
 
-def estimate(wanted: Wanted, judge: Judge, cache: AnswerCache) -> Estimate:
+def estimate(wanted: Wanted, judge: Judge, cache: AnswerCache, asking: Asking = questions) -> Estimate:
     """What asking would take; reads all predictions and questions, so a mistake in them is found before anything is paid."""
     found, seen = Estimate(), set()
     for _, place in wanted:
         found.tasks.setdefault(place.task.name, Share()).cells += 1
-    for place, question in questions(wanted, judge):
+    for place, question in asking(wanted, judge):
         share = found.tasks[place.task.name]
         found.example = found.example or question.content
         share.questions += 1
@@ -91,18 +92,19 @@ def estimate(wanted: Wanted, judge: Judge, cache: AnswerCache) -> Estimate:
     return found
 
 
-def ask(wanted: Wanted, judge: Judge, cache: AnswerCache, answered: Callable[[Answer], None]) -> list[Unanswered]:
+def ask(wanted: Wanted, judge: Judge, cache: AnswerCache, answered: Callable[[Answer], None],
+        asking: Asking = questions) -> list[Unanswered]:
     """Ask what is not in the cache, each question once; `answered` is told of every new answer."""
     def keep(question: Question, answer: Answer) -> None:
         cache.put(question.key, answer, judge=type(judge).__name__)
         answered(answer)
 
-    return judge.ask(_new(wanted, judge, cache), keep)
+    return judge.ask(_new(asking(wanted, judge), cache), keep)
 
 
-def _new(wanted: Wanted, judge: Judge, cache: AnswerCache) -> Iterable[Question]:
+def _new(asked: Iterable[tuple[CellPlace, Question]], cache: AnswerCache) -> Iterable[Question]:
     seen: set[str] = set()
-    for _, question in questions(wanted, judge):
+    for _, question in asked:
         if question.key not in seen and question.key not in cache:
             seen.add(question.key)
             yield question

@@ -47,6 +47,10 @@ class MathVistaCheck(ItemMetric):
             return self.check(item, extracted)
         return self.check(item, item.prediction)
 
+    def needs_extraction(self, item: Prediction) -> bool:
+        """Whether a judge should read the short answer out of this one (`coinkit judge RUN --extract`)."""
+        return item.prediction is not None and not item.skipped and self.first_pass(item) is None
+
     def first_pass(self, item: Prediction) -> Any:
         """What the answer says without a judge: an option's letter, right or wrong; a right free-form answer; or None."""
         if is_choice(item):
@@ -81,7 +85,7 @@ class MathVistaCheck(ItemMetric):
 
     def details(self, predictions: Sequence[Prediction], per_sample: Sequence[float | None]) -> dict[str, Any]:
         """How many answers a judge should extract, and how many it has."""
-        wanting = [item for item in predictions if item.prediction is not None and self.first_pass(item) is None]
+        wanting = [item for item in predictions if self.needs_extraction(item)]
         return {'needs_judge': len(wanting), 'extracted': sum('extraction' in item.context for item in wanting)}
 
 
