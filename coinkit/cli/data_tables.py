@@ -40,6 +40,7 @@ def show_report(report: Report, *, strict: bool = False) -> int:
 
 def _file_table(report: Report, lines: Sequence[Line]) -> Table:
     table = Table('file', 'state', 'for', 'rows', 'published', 'size', 'from', title=f'{report.benchmark} in {report.root}')
+    _fold(table)
     for column in table.columns[3:6]:
         column.justify = 'right'
     for line in lines:
@@ -49,11 +50,17 @@ def _file_table(report: Report, lines: Sequence[Line]) -> Table:
     return table
 
 
+def _fold(table: Table) -> None:
+    """Paths and sources whole, however narrow the terminal."""
+    table.columns[0].overflow = table.columns[-1].overflow = 'fold'
+
+
 _THERE = ('present', 'fewer rows', 'more rows')
 
 
 def _folder_table(report: Report, lines: Sequence[Line]) -> Table:
     table = Table('image folder', 'state', 'for', 'pictures there', 'named by rows', 'from')
+    _fold(table)
     for column in table.columns[3:5]:
         column.justify = 'right'
     for line in lines:
