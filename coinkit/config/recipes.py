@@ -2,7 +2,7 @@
 
 `schedule.per_task` keeps a published recipe in one file: `{'ScienceQA': dict(global_batch_size=896)}` goes to that task's
 own `schedule`, where the task's own keys win. `compat` switches back what a published number depends on; the released
-hyper-parameters themselves stand in the shipped configs.
+hyper-parameters themselves stand in the shipped configs. A key that the run file or --cfg-options gives itself stays.
 """
 
 from __future__ import annotations
@@ -10,22 +10,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from coinkit.config.reading import Source
+from coinkit.config.reading import COMMAND_LINE, Source, show_path
 from coinkit.config.signatures import signature_of
 from coinkit.errors import Problem, unknown
 from coinkit.registry import METRICS
 
 _SHARED = {'projector_carry': 'upstream', 'schedule.loss_norm': 'microbatch'}  # all three: a re-initialised projector
+_COIN = {'schedule.lr_schedule': 'warmup_log', 'schedule.grad_clip': 1.0, 'schedule.projector_lr': None}
 COMPAT: dict[str, dict[str, Any]] = {
-    'coin': {**_SHARED, 'schedule.lr_schedule': 'warmup_log', 'schedule.grad_clip': 1.0, 'schedule.projector_lr': None},
+    'coin': {**_SHARED, **_COIN},
     'lcia': {**_SHARED, 'schedule.lr_schedule': 'cosine', 'schedule.grad_clip': 0.0, 'schedule.projector_lr': 2e-5},
     'mllm_cl': {**_SHARED, 'schedule.lr_schedule': 'cosine', 'schedule.grad_clip': 0.0, 'schedule.projector_lr': None}}
+METHOD_COMPAT = {'lcia': {'MoELoRA': _COIN}}  # what runs with a method differ in: LCIA ran it with CoIN's scripts
 
 _EMA = {'ema_init': 'after_first_step', 'ema_grad': 'upstream', 'ema_dtype': 'param', 'ema_missing_grad': 'upstream'}
 _GROUPS = {'test_miss': 'upstream', 'group_empty': 'error'}  # `cia_chain='released'` knows one order of one benchmark
-METHOD_SWITCHES: dict[str, dict[str, dict[str, Any]]] = {  # by `compat` and method; what a config says itself stays
-    'lcia': {'CIA': {**_EMA, **_GROUPS}, 'DynamicEMA': _EMA, 'InstructionGroups': _GROUPS},
-    'mllm_cl': {'MRLoRA': {'router_parse': 'upstream', 'router_fallback': 'random'}}}
+_EXPERTS = {'MoELoRA': {'moe_dropout': 'per_expert'}}
+METHOD_SWITCHES: dict[str, dict[str, dict[str, Any]]] = {  # by `compat` and method
+    'coin': _EXPERTS,
+    'lcia': {**_EXPERTS, 'CIA': {**_EMA, **_GROUPS}, 'DynamicEMA': _EMA, 'InstructionGroups': _GROUPS},
+    'mllm_cl': {**_EXPERTS, 'MRLoRA': {'router_parse': 'upstream', 'router_fallback': 'random'}}}
 
 
 def spread_task_schedules(source: Source) -> Iterator[Problem]:
@@ -53,14 +57,23 @@ def apply_compat(source: Source) -> None:
     name = source.tree.get('compat')
     if name is None:
         return
-    for key, value in COMPAT[name].items():
+    keys = dict(COMPAT[name])
+    for method in source.tree['methods']:
+        keys.update(METHOD_COMPAT.get(name, {}).get(method['type'], {}))
+    for key, value in keys.items():
         *above, last = key.split('.')
         section = source.tree
         for part in above:
             section = section[part]
-        section[last] = value
+        if last not in section or not _is_own(source, key):
+            section[last] = value
     for number, method in enumerate(source.tree['methods']):
         source.tree['methods'][number] = {**METHOD_SWITCHES.get(name, {}).get(method['type'], {}), **method}
     for task in source.tree['benchmark']['tasks']:
         if 'mode' in signature_of(METRICS, task['metric']['type']).parameters:
             task['metric'] = {'mode': 'upstream', **task['metric']}
+
+
+def _is_own(source: Source, key: str) -> bool:
+    """Whether the user gave the key; a base's value is a recipe, which `compat` is there to switch back."""
+    return source.file_of(key) in (COMMAND_LINE, show_path(source.path))
