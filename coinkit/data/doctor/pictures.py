@@ -119,9 +119,10 @@ class Pictures:
             if here:
                 why = tuple(f"'{path}' (record {wanted.rows.images[path]}: {_reason(wrong[path], root, path)})"
                             for path in here[:EXAMPLES])
-                more = '' if self.options.verify == 'all' else '; only a sample was tried, --verify all tries every one'
-                self.report.tell('bad_image', wanted.file, f'{len(here):,} pictures cannot be decoded{more}', cure=AGAIN,
-                                 level=wanted.level, count=len(here), examples=why)
+                tried = sum(path in wanted.rows.images for path in chosen)
+                more = '' if self.options.verify == 'all' else ' --verify all tries every picture.'
+                self.report.tell('bad_image', wanted.file, f'{len(here):,} of {tried:,} pictures tried cannot be decoded',
+                                 cure=AGAIN + more, level=wanted.level, count=len(here), examples=why)
 
     def _compare(self, root: str, there: Sequence[str]) -> None:
         with self.new_bar('pictures compared', len(there), 'files') as bar:
