@@ -12,25 +12,26 @@ no file and a picture beyond the limits below are bad pictures; the limits are l
 
 from __future__ import annotations
 
-import dataclasses
 import os
+import re
 import stat
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from coinkit.errors import BadImage, ConfigError, unknown
-from coinkit.types import ImageSource, Sample
+from coinkit.types import IMAGE_TAG, ImageSource, Sample
 
 MAX_PIXELS = 89_478_485  # Pillow's own warning level; more is taken for a decompression bomb
 MAX_SIDE = 16_384  # pixels: a strip is padded to a square of its longer side
 MAX_ASPECT = 200  # times longer than wide: a strip's shorter side is scaled to the model's
 POLICIES = ('error', 'skip', 'text_only')
+_TAG = re.compile(rf'\s*{IMAGE_TAG}\s*')
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,17 @@ def pad_to_square(image: Image.Image, fill: tuple[int, int, int]) -> Image.Image
     return square
 
 
+def without_tags(text: str) -> str:
+    """The text without image tags; between words a line break is left."""
+    return _TAG.sub('\n', text).strip() if IMAGE_TAG in text else text
+
+
+def without_pictures(sample: Sample) -> Sample:
+    """The sample without its pictures and without the tags that mark their places."""
+    turns = tuple(replace(turn, text=without_tags(turn.text)) for turn in sample.turns)
+    return replace(sample, images=(), turns=turns)
+
+
 class BadImagePolicy:
     """Decides what happens to a sample whose picture cannot be opened, and counts.
 
@@ -150,7 +162,7 @@ class BadImagePolicy:
             self.stripped += self.policy == 'text_only'
             if len(self.first) < self.KEEP:
                 self.first.append(message)
-        return None if self.policy == 'skip' else dataclasses.replace(sample, images=())
+        return None if self.policy == 'skip' else without_pictures(sample)
 
     def resume(self, counters: Mapping[str, Any]) -> None:
         """Go on counting from an earlier `report`."""

@@ -7,12 +7,11 @@ thread; either way the sample is asked without it or its answer counts as wrong,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from coinkit.data.batch import Encoded
-from coinkit.data.images import BadImagePolicy
+from coinkit.data.images import BadImagePolicy, without_pictures
 from coinkit.engine.generation import Request
 from coinkit.errors import BadImage
 from coinkit.types import Sample
@@ -52,7 +51,7 @@ class Questions:
         """Raises under 'error'; a skipped sample is still asked, so that the plan of batches stays."""
         self.policy.resolve(self.samples[position], error)
         self.bad_images[position] = self.policy.policy
-        return self._pictureless.setdefault(position, replace(self.samples[position], images=()))
+        return self._pictureless.setdefault(position, without_pictures(self.samples[position]))
 
     def complaint(self) -> str:
         """What could not be used, '' when all could."""

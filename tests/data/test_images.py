@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -91,6 +93,12 @@ def test_policy_text_only_keeps_the_sample_without_its_picture():
     kept = policy.resolve(SAMPLE, ERROR)
     assert (kept.images, kept.turns, kept.id) == ((), SAMPLE.turns, 'q7')
     assert policy.report()['stripped'] == 1
+
+
+def test_policy_text_only_drops_the_tags_with_the_pictures():
+    turns = (Turn('human', 'left <image> and\n<image>\nwhich?'), Turn('gpt', 'a'), Turn('human', '<image> now?'))
+    kept = BadImagePolicy('text_only').resolve(dataclasses.replace(SAMPLE, turns=turns), ERROR)
+    assert [turn.text for turn in kept.turns] == ['left\nand\nwhich?', 'a', 'now?']
 
 
 def test_policy_of_another_name_is_refused():

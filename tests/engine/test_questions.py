@@ -39,13 +39,14 @@ class Recorder:
         if sample.images:
             sample.images[0].load()
         self.asked.append(len(sample.images))
+        assert sum(turn.text.count('<image>') for turn in sample.turns) in (0, len(sample.images))
         return sample.id
 
     def read_answer(self, text, sample):
         return f'{text} of {len(sample.images)} pictures'
 
 
-SAMPLE = Sample('s', 't', (Broken(),), (Turn('human', 'what is it?'),))
+SAMPLE = Sample('s', 't', (Broken(),), (Turn('human', '<image> what is it?'),))
 
 
 @pytest.mark.parametrize('sized', [True, False])
