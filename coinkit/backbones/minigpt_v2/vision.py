@@ -83,13 +83,13 @@ class EvaAttention(nn.Module):
 
     def forward(self, states_PTW: Tensor) -> Tensor:
         pictures, tokens, _ = states_PTW.shape
-        qkv_PT3KD = F.linear(states_PTW, self.qkv.weight, self._bias()).view(pictures, tokens, 3, self.heads, -1)
+        qkv_PTW = self.qkv(states_PTW)  # through the module, which an adapter may wrap
+        if self.q_bias is not None:
+            qkv_PTW = qkv_PTW + torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
+        qkv_PT3KD = qkv_PTW.view(pictures, tokens, 3, self.heads, -1)
         q_PKTD, k_PKTD, v_PKTD = qkv_PT3KD.permute(2, 0, 3, 1, 4)
         mixed_PKTD = F.scaled_dot_product_attention(q_PKTD, k_PKTD, v_PKTD)
         return self.proj(mixed_PKTD.transpose(1, 2).flatten(2))
-
-    def _bias(self) -> Tensor | None:
-        return None if self.q_bias is None else torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
 
 
 class EvaMLP(nn.Module):

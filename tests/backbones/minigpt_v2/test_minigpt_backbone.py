@@ -221,6 +221,21 @@ def test_frozen_tower_runs_without_gradient(fresh):
     assert not backbone.model.image_states(torch.zeros(1, 3, 56, 56)).requires_grad
 
 
+def test_adapters_on_every_linear(fresh, tiny_minigpt):
+    """The tower's too: they count in its forward pass and get gradients."""
+    backbone, pixels = fresh(), torch.rand(1, 3, 56, 56)
+    bank = backbone.insert_bank(targets='all-linear')
+    bank.add('a', rank=2, scale=1.0, generator=torch.Generator().manual_seed(0))
+    qkv = backbone.model.visual_encoder.blocks[0].attn.qkv
+    with torch.no_grad():
+        plain = tiny_minigpt.model.image_states(pixels)
+        torch.testing.assert_close(backbone.model.image_states(pixels), plain)
+        qkv.bank_B.normal_(generator=torch.Generator().manual_seed(0))
+        assert not torch.allclose(backbone.model.image_states(pixels), plain, atol=1e-2)
+    backbone.forward(rows(backbone, [sample('a cat', 'red')], training=True)).token_loss_N.mean().backward()
+    assert qkv.bank_A.grad.any() and qkv.bank_B.grad.any()
+
+
 def test_targets_are_q_and_v_of_the_language_model(tiny_minigpt):
     names = find_targets(tiny_minigpt.model, tiny_minigpt.lora_targets)
     assert len(names) == 4 and all(name.startswith('llama_model.') and name[-6:] in ('q_proj', 'v_proj') for name in names)
