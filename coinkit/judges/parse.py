@@ -19,8 +19,9 @@ from coinkit.types import Prediction, Score
 
 SCORER = 'judge_parse_coin'
 FULL = 10.0
-_STRICT = re.compile(r'(?:(?:score|rating)\s*:?\s*)?([+-]?(?:\d+(?:\.\d+)?|\.\d+))(?:\s*/\s*10|\s*out\s*of\s*10)?\s*\.?',
-                     re.IGNORECASE | re.ASCII)
+_STRICT = re.compile(  # '*+' gives nothing back: of much white space each bit would be tried twice
+    r'(?:(?:score|rating)\s*+:?\s*+)?([+-]?(?:\d++(?:\.\d++)?|\.\d++))(?:\s*+/\s*+10|\s*+out\s*+of\s*+10)?\s*+\.?',
+    re.IGNORECASE | re.ASCII)
 _FIRST_DIGIT = re.compile(r'[1-9]')
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import time
+from contextlib import suppress
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -26,7 +28,16 @@ answers = anything | telling | st.sampled_from([
     'The answer is B', '1' * 5000, '{<1><2><3><4>}', '{<' + '9' * 5000 + '><1><1><1>}', '[' * 300, 'inf,nan', '1e999',
     '-1e308'])
 nearly_json = st.text(st.sampled_from('[]{}",:\\u0 19an\n"id""prediction"'), max_size=80).map(str.encode)
-quick = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+KEYS = ['num_choices', 'gold_index', 'choices', 'image', 'prompt', 'category', 'question_type', 'answer_type', 'size',
+        'answer_option', 'extraction', 'answer_bbox', 'origin_answer_bbox', 'is_balanced', 'task', 'type', 'bad_image']
+known = st.sampled_from(['multi_choice', 'free_form', 'list', 'B'])
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | telling | known,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(telling, inner, max_size=2), max_leaves=5)
+LONG = [piece * (100_000 // len(piece)) for piece in (
+    '1', 'a ', '(', '[', '.', ', ', '9.', '-', "'", '\u0661', 'The answer is B. ', '{<1>', '\n', '0', '1,1')]
+quick = settings(deadline=None, max_examples=40, derandomize=True, database=None,
+                 suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.mark.parametrize('name', SCORERS)
@@ -35,14 +46,44 @@ quick = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCh
 def test_any_answer_has_a_value(name, mode, answer):
     item = Prediction('1', answer, REFERENCES.get(name, ('B',)), CONTEXT)
     try:
-        values = METRICS.build({'type': name, 'mode': mode}).score([item]).per_sample
+        score = METRICS.build({'type': name, 'mode': mode}).score([item])
+        values = score.per_sample
     except DataError:
         assert name == 'judge_parse_coin' and mode == 'upstream'  # negative ratings without a limit
         return
     if name == 'mllmcl_app':
         assert values is None
     else:
-        assert values[0] <= 1 and (values[0] >= 0 or name == 'judge_parse_coin' and mode == 'upstream')
+        low = -math.inf if name == 'judge_parse_coin' and mode == 'upstream' else 0.0  # published: ratings below 0 are added
+        assert low <= values[0] <= 1 and low <= score.value <= 100
+
+
+@pytest.mark.parametrize('name', SCORERS)
+@given(answer=answers, references=st.lists(answers, max_size=11), mode=st.sampled_from(['default', 'upstream']),
+       context=st.dictionaries(st.sampled_from(KEYS), json_values))
+@settings(quick, max_examples=60)
+def test_any_gold_and_any_context_are_scored_or_refused_with_the_id(name, answer, references, context, mode):
+    item = Prediction('the-id', answer, tuple(references), {**CONTEXT, **context})
+    try:
+        score = METRICS.build({'type': name, 'mode': mode}).score([item])
+    except DataError as error:
+        assert 'the-id' in str(error) or name == 'judge_parse_coin'
+    else:
+        assert score.value is None or score.value <= 100 and (score.value >= 0 or name == 'judge_parse_coin')
+
+
+@pytest.mark.parametrize('mode', ['default', 'upstream'])
+@pytest.mark.parametrize('name', SCORERS)
+def test_long_answers_and_references_take_little_time(name, mode):
+    """Fifteen texts of 100,000 characters each, against short gold answers and as gold answers."""
+    scorer = METRICS.build({'type': name, 'mode': mode})
+    for text in LONG:
+        for answer, gold in ((text, 'B'), ('B', text), (text, text)):
+            references = () if name.startswith('grounding') else (gold,) * 10
+            start = time.process_time()
+            with suppress(DataError):
+                scorer.score([Prediction('1', answer, references, CONTEXT)])
+            assert time.process_time() - start < 2, (text[:4], answer[:4], gold[:4])
 
 
 @given(answer=answers)
