@@ -14,7 +14,7 @@ from PIL import Image
 
 from coinkit.backbones.samples import SampleEncoder, collate
 from coinkit.data.batch import IGNORE, Batch, Encoded
-from coinkit.types import Query, Sample
+from coinkit.types import Query, Sample, Turn
 
 UNSEEN = 'unseen_L'  # key of Encoded.extras
 
@@ -47,6 +47,10 @@ class MiniGPTv2Encoder(SampleEncoder):
 
     def prompt_length(self, sample: Sample | Query) -> int:
         return super().prompt_length(self._with_picture(sample))
+
+    def _own_boxes(self, turns: list[Turn], sample: Sample | Query) -> list[Turn]:
+        """A box in a text without a picture is a box of nothing: it stays as the record writes it."""
+        return turns if any(isinstance(one, ZeroPicture) for one in sample.images) else super()._own_boxes(turns, sample)
 
     def _with_picture(self, sample: Sample | Query) -> Sample | Query:
         return replace(sample, images=(ZeroPicture(),)) if self.zero_picture and not sample.images else sample

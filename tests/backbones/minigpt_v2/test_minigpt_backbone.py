@@ -180,6 +180,16 @@ def test_zero_picture(fresh, tiny_minigpt):
     assert with_one.pixel_values_P.any()
 
 
+def test_zero_picture_and_a_box_in_the_text(fresh):
+    """There is no picture that the box could be of: the text stays."""
+    backbone, box = fresh(missing_image='zero', boxes='native', device='meta'), '[0.1,0.2,0.3,0.4]'
+    row = sample(f'what is at {box}?', box, pictures=0)
+    encoded, asked = backbone.encode(row, training=True), replace(row, turns=row.turns[:1])
+    assert encoded.labels_L[encoded.labels_L != IGNORE].tolist() == backbone.codec.encode(f'{box}</s>')
+    assert backbone.prompt_length(asked) == len(backbone.encode(asked, training=False).input_ids_L)
+    assert backbone.read_answer('{<10><20><30><40>}', asked) == '{<10><20><30><40>}'
+
+
 def test_zero_picture_with_text_only_rows_elsewhere(tiny_minigpt):
     """In a mixed batch a text-only row is what it is alone."""
     samples = [sample('a cat', 'red'), sample('a dog?', 'two', pictures=0, name='b')]
