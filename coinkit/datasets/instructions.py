@@ -107,7 +107,8 @@ class InstructionJson:
                   annotations: Mapping[str, Any] | None = None, **_: Any) -> list[Needed]:
         """The files and folders it needs, for `coinkit data`."""
         files, folders = places(root, path), places(root, image_root or '')
-        rows = FileNeeded(path=first_file(files) or files[0], source=source, image_root=partial(image_folder, folders),
+        rows = FileNeeded(path=first_file(files) or files[0], others=tuple(files[1:]), source=source,
+                          image_root=partial(image_folder, folders),
                           look=look_at_row if annotations is None else look_at_question)
         return [rows, *(Annotations(**annotations).needed(root) if annotations is not None else []),
                 *needed_folders(image_folder(folders, None), image_sources or {})]

@@ -76,7 +76,8 @@ class Examination:
             line.size = file.path.stat().st_size
             return
         line.state = 'missing'
-        self.report.tell('missing_file', file.path, 'there is no such file', cure=_get(file.source))
+        also = f", nor {' nor '.join(map(str, file.others[:EXAMPLES]))}" if file.others else ''
+        self.report.tell('missing_file', file.path, f'there is no such file{also}', cure=_get(file.source))
 
     def _look_at_folder(self, each: TaskSet, folder: FolderNeeded) -> None:
         line = self.report.line('folder', folder.path)

@@ -30,6 +30,7 @@ class FileNeeded:
     """A file that must be there."""
 
     path: Path
+    others: tuple[Path, ...] = ()  # places that would do as well, when it is in none
     source: str = ''  # where to get it
     look: Callable[[Mapping[str, Any]], Look] | None = None  # None: not a list of rows
     image_root: Callable[[str | None], Path] = lambda first: Path()  # from the first picture that the rows name
