@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from coinkit import atomic
-from coinkit.errors import RunError
+from coinkit.errors import Problem, RunError
 from coinkit.nn.adapter_folder import join_tensors, load_adapter, save_adapter, split_tensors
 
 if TYPE_CHECKING:
@@ -58,12 +58,10 @@ def load(state: RunState, folder: Path) -> None:
     if since:  # its value of that time is nowhere
         raise RunError(f"{folder}: does not hold '{since[0]}', which was trained since. Parameters of which an earlier "
                        'value may be wanted must train from the start: choose them in coinkit_prepare_model.')
+    parameters = dict(state.backbone.model.named_parameters())
+    _check_parameters(folder, of_model, parameters)
     if state.bank is not None:
         state.bank.restore(described['bank'], of_bank)
-    parameters = dict(state.backbone.model.named_parameters())
-    missing = [name for name in of_model if name not in parameters]
-    if missing:
-        raise RunError(f'{folder}: the backbone has no parameter {missing[0]!r}. Use the backbone it was made on.')
     state.trained = set(of_model)
     with torch.no_grad():
         for name, value in of_model.items():
@@ -73,13 +71,30 @@ def load(state: RunState, folder: Path) -> None:
             parameter.copy_(value)
 
 
+def _check_parameters(folder: Path, values: Mapping[str, torch.Tensor], parameters: Mapping[str, torch.Tensor]) -> None:
+    for name, value in values.items():
+        if name not in parameters:
+            raise RunError(f'{folder}: the backbone has no parameter {name!r}. Use the backbone it was made on.')
+        if value.shape != parameters[name].shape:
+            raise RunError(f"{folder}: '{name}' has shape {tuple(value.shape)} there and {tuple(parameters[name].shape)} "
+                           'in this backbone. Use the backbone it was made on.')
+
+
 def check_fits(state: RunState, folder: Path, described: Mapping[str, Any]) -> None:
     """An adapter of another backbone, or of a method of another kind, is refused before anything is changed."""
+    if problems := fit_problems(state, folder, described):
+        raise RunError(str(problems[0]))
+
+
+def fit_problems(state: RunState, folder: Path, described: Mapping[str, Any]) -> list[Problem]:
+    """What tells that an adapter belongs to another backbone, or else to a method of another kind."""
     mine, theirs = state.backbone.describe(), described.get('backbone') or {}
     differ = [key for key in IDENTITY if mine.get(key) != theirs.get(key)]
     if differ:
         listed = ', '.join(f'{key} {theirs.get(key)} instead of {mine.get(key)}' for key in differ)
-        raise RunError(f'{folder}: this adapter was made on another backbone: {listed}. Use the backbone it was made on.')
+        return [Problem(str(folder), f'this adapter was made on another backbone: {listed}.',
+                        'Use the backbone it was made on.')]
     if (described['bank'] is None) != (state.bank is None):
-        raise RunError(f'{folder}: the adapter {"has no" if described["bank"] is None else "has a"} LoRA bank and this '
-                       f"run's method uses {'one' if state.bank else 'none'}. Use the method it was made with.")
+        return [Problem(str(folder), f'the adapter {"has no" if described["bank"] is None else "has a"} LoRA bank and this '
+                        f"run's method uses {'one' if state.bank else 'none'}.", 'Use the method it was made with.')]
+    return []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,9 @@ from coinkit.config.init_source import split_source
 from coinkit.engine import adapters
 from coinkit.engine.run_dir import RunDir, choose_stage
 from coinkit.engine.state import RunState
-from coinkit.errors import CoinkitError, ConfigError, Problem
+from coinkit.errors import CoinkitError, ConfigError, Problem, RunError, raise_problems
 from coinkit.nn.adapter_folder import read_card
+from coinkit.nn.bank_state import check_card
 
 WHERE = 'init_from'
 
@@ -43,11 +44,14 @@ def source_stage(source: str) -> tuple[Path, str] | None:
 
 
 def load_init(state: RunState, source: str) -> None:
-    """Put the source's adapter into the model as theta_0 of this run."""
+    """Put the source's adapter into the model as theta_0 of this run; one that does not fit is refused.
+
+    A plan does the same with its model that has no content, so that it says what the run would say.
+    """
     path, _ = split_source(source)
     if found := source_stage(source):
         folder = RunDir(path).adapter(found[1])
-        _check_shape(state, source, read_card(folder))
+        raise_problems(_problems(state, folder, read_card(folder)))
         adapters.load(state, folder)
         state.reporter.say(f'starting from {path}, stage {found[1]}')
         return
@@ -55,15 +59,38 @@ def load_init(state: RunState, source: str) -> None:
     state.reporter.say(f'starting from the PEFT adapter {path}')
 
 
-def _check_shape(state: RunState, source: str, card: Mapping[str, Any]) -> None:
-    """The config states rank and scale of what will train: the old run's blocks must be of that shape."""
-    old = {block['name']: (block['rank'], block['scale']) for block in (card['bank'] or {}).get('blocks', ())}
-    new = {name: (info.rank, info.scale) for name, info in (state.bank.blocks if state.bank else {}).items()}
-    problems = [Problem(WHERE, f"'{source}': its block '{name}' has rank {old[name][0]} and scale {old[name][1]:g}, this "
-                        f'config asks for {rank} and {scale:g}.', "Give the method the old run's rank and alpha.")
-                for name, (rank, scale) in new.items() if name in old and old[name] != (rank, scale)]
-    if problems:
-        raise ConfigError(problems)
+def _problems(state: RunState, folder: Path, card: Mapping[str, Any]) -> list[Problem]:
+    """Why this run cannot start there: another backbone, else another kind of bank, else other blocks."""
+    found = adapters.fit_problems(state, folder, card) or _bank_problems(state, folder, card['bank'])
+    return [Problem(f'{WHERE}: {problem.where}', problem.message, problem.cure) for problem in found]
+
+
+def _bank_problems(state: RunState, folder: Path, bank: Mapping[str, Any] | None) -> list[Problem]:
+    """The config states what will train: the old run's blocks must be these, of their rank and scale."""
+    if bank is None or state.bank is None:
+        return []
+    if bank['gate'] != state.bank.gate:
+        return [Problem(str(folder), f"its blocks are gated by '{bank['gate']}', those of this run's method by "
+                        f"'{state.bank.gate}'.", 'Use the method it was made with.')]
+    try:
+        check_card(state.bank, bank)
+    except RunError as error:
+        return [Problem(str(folder), str(error))]
+    old = {block['name']: (block['rank'], block['scale']) for block in bank['blocks']}
+    new = {name: (info.rank, info.scale) for name, info in state.bank.blocks.items()}
+    if old.keys() != new.keys():
+        cure = "Start from a run of the same method ('RUN:stage' chooses a stage)"
+        if state.bank.gate == 'none' and len(new) == 1:
+            cure += ', or from the sum of its blocks: coinkit export RUN --to peft --out FOLDER, init_from=FOLDER'
+        return [Problem(str(folder), f"it holds the blocks {_quoted(old)}, and this run's method trains {_quoted(new)}.",
+                        f'{cure}.')]
+    return [Problem(str(folder), f"its block '{name}' has rank {old[name][0]} and scale {old[name][1]:g}, this config asks "
+                    f'for {rank} and {scale:g}.', "Give the method the old run's rank and alpha.")
+            for name, (rank, scale) in new.items() if old[name] != (rank, scale)]
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ', '.join(f"'{name}'" for name in names)
 
 
 def _load_peft(state: RunState, path: Path) -> None:
@@ -77,4 +104,8 @@ def _load_peft(state: RunState, path: Path) -> None:
     lora = read_peft(path)
     (block,) = state.bank.blocks
     state.bank.drop(block)
-    add_peft_block(state.bank, lora, block=block)
+    try:
+        add_peft_block(state.bank, lora, block=block)
+    except ConfigError as error:
+        raise ConfigError([Problem(f'{WHERE}: {path}', problem.message, problem.cure) for problem in error.problems]
+                          ) from error

@@ -1,6 +1,7 @@
-"""`--dry-run`: what a run would do and need, and everything that is missing for it; nothing is loaded or trained.
+"""`--dry-run`: what a run would do and need, and everything that is missing for it; no weights are loaded or trained.
 
 The model is built on the meta device, where tensors have a shape and no content, so a 7B plan takes seconds and no memory.
+What `init_from` names is put into that model as the run would do it, and refused in the same words.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from rich.table import Table
 from coinkit.config import RunConfig, variants
 from coinkit.engine import builder, preflight
 from coinkit.engine.datasets import StreamDatasets
+from coinkit.engine.init_from import load_init
 from coinkit.engine.launch import check_config
 from coinkit.engine.processes import Launch
 from coinkit.engine.progress import Reporter
@@ -22,7 +24,7 @@ from coinkit.engine.run_dir import RunDir
 from coinkit.engine.schedule import PhaseSchedule
 from coinkit.engine.state import RunState
 from coinkit.engine.strategies.one_device import OneDevice
-from coinkit.errors import ConfigError
+from coinkit.errors import CoinkitError, ConfigError
 from coinkit.registry import BACKBONES
 from coinkit.types import Phase
 
@@ -46,9 +48,11 @@ def show_plan(config: RunConfig, folder: Path) -> int:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
     names = [name for name, _ in variants(config)]
     console.print(f'config {config.name} -> {folder}' + (f' ({", ".join(names)})' if names != [''] else ''))
-    missing = _missing(config, folder)
+    missing: CoinkitError | None = _missing(config, folder)
     if missing is None:
         state = build_on_meta(config, folder)
+        missing = _misfit(state)
+    if missing is None:
         console.print(_phase_table(plan_phases(state)))
         _print_sizes(console, state)
         _print_evaluation(console, state)
@@ -65,6 +69,18 @@ def _missing(config: RunConfig, folder: Path) -> ConfigError | None:
         for name, each in variants(config):
             check_config(RunDir(folder / name), each)
     except ConfigError as error:
+        return error
+    return None
+
+
+def _misfit(state: RunState) -> CoinkitError | None:
+    """Why the run cannot start where `init_from` says; a run that has begun holds its start itself."""
+    source, path = state.config.init_from, state.run.path
+    if source is None or all(RunDir(path / name).has_begun() for name, _ in variants(state.config)):
+        return None
+    try:
+        load_init(state, source)
+    except CoinkitError as error:
         return error
     return None
 

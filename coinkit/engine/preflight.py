@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,9 @@ def check(config: RunConfig, run: RunDir | None = None) -> None:
     problems += component_problems(STRATEGIES, resolve(config.strategy), 'strategy')
     for task in resolve_stream(config):
         problems += component_problems(METRICS, task.metric, f'{task.name}: metric')
-    if config.init_from and not (run is not None and run.has_begun()):
+    if run is not None and run.has_begun():
+        config = replace(config, init_from=None)  # it holds its start itself; the source may have changed or be gone
+    if config.init_from:
         problems += init_problems(config.init_from)
     if not problems and not missing:
         problems += method_problems(config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,9 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from coinkit.cli.main import main
 from coinkit.engine import launch
+from coinkit.engine.plan import show_plan
 from coinkit.engine.run_dir import RunDir
 from coinkit.errors import CoinkitError, ConfigError, DataError, Interrupted, RunError
+from coinkit.nn.adapter_folder import load_adapter, save_adapter
 from coinkit.testing import small_runs
 from coinkit.testing.small_runs import adapter, differing, digest, events
 
@@ -228,9 +232,70 @@ def test_answers_with_unicode_line_ends_are_scored(mini_engine, tmp_path, monkey
     assert json.loads(raw)['prediction'] == 'one\x85two\u2028three'
 
 
-def test_a_start_of_another_rank_is_refused(mini_engine, run, tmp_path) -> None:
-    with pytest.raises(ConfigError, match=r"block 'lora' has rank \d+ and scale"):
-        mini_engine.train(config(f'init_from={run}', 'methods.0.rank=3'), tmp_path / 'new')
+# --- init_from ----------------------------------------------------------------------------------------------------
+
+
+def refused_start(mini_engine, settings, folder: Path, capsys) -> str:
+    """What the start of a run says; its plan says the same."""
+    with pytest.raises(CoinkitError) as refused:
+        mini_engine.train(settings, folder / 'new')
+    capsys.readouterr()
+    assert show_plan(settings, folder / 'plan') == 2
+    said = capsys.readouterr().out
+    assert str(refused.value) in said and 'Ready' not in said
+    return str(refused.value)
+
+
+@pytest.mark.parametrize(('method', 'message'), [
+    ('{"type":"FineTune","rank":3}', r"block 'lora' has rank 16 and scale 2, this config asks for 3 and .*Give the method"),
+    ('{"type":"OLoRA"}', r"holds the blocks 'lora', and this run's method trains 'task-1'.*export RUN --to peft"),
+    ('{"type":"MRLoRA"}', r"holds the blocks 'lora', and this run's method trains 'expert', 'routing'. Start from a run"),
+    ('{"type":"MoELoRA"}', r"blocks are gated by 'none', those of this run's method by 'softmax'. Use the method"),
+    ('{"type":"FineTune","rank":16,"alpha":32,"targets":".*q_proj"}', 'adapts .* modules, this one .*Use the targets'),
+    ('{"type":"FineTune","mode":"full"}', "has a LoRA bank and this run's method uses none. Use the method")])
+def test_a_start_of_another_method_is_refused(mini_engine, run, tmp_path, capsys, method: str, message: str) -> None:
+    said = refused_start(mini_engine, config(f'init_from={run}', f'methods=[{method}]'), tmp_path, capsys)
+    assert said.startswith(f'init_from: {run}/stages/01-textvqa/adapter: ')
+    assert re.search(message, said)
+
+
+def test_a_start_of_another_backbone_is_refused(mini_engine, run, tmp_path, capsys) -> None:
+    card = run / 'stages' / '01-textvqa' / 'adapter' / 'card.json'
+    blob = json.loads(card.read_text())
+    card.write_text(json.dumps({**blob, 'backbone': {**blob['backbone'], 'hidden_size': 4096}}))
+    said = refused_start(mini_engine, config(f'init_from={run}'), tmp_path, capsys)
+    assert 'made on another backbone: hidden_size 4096 instead of 256. Use the backbone it was made on.' in said
+    assert show_plan(config(), run) == 0, 'the run that made it'
+
+
+def test_a_tensor_of_another_shape_is_refused(mini_engine, tmp_path, capsys) -> None:
+    settings = config('methods.0.train_projector=True')
+    mini_engine.train(settings, tmp_path / 'run')
+    folder = tmp_path / 'run' / 'stages' / '01-textvqa' / 'adapter'
+    values, card = load_adapter(folder)
+    name = next(name for name in values if 'projector' in name and name.endswith('weight'))
+    save_adapter(folder, {**values, name: values[name][:, :-1]}, card)
+    said = refused_start(mini_engine, config('methods.0.train_projector=True', f'init_from={tmp_path / "run"}'), tmp_path,
+                         capsys)
+    assert name.removeprefix('model.') in said and 'has shape' in said and 'Use the backbone it was made on' in said
+
+
+def test_a_peft_folder_of_other_modules_is_refused(mini_engine, run, tmp_path, capsys) -> None:
+    assert main(['export', str(run), '--to', 'peft', '--out', str(tmp_path / 'peft')]) == 0
+    start = f'init_from={tmp_path / "peft"}'
+    said = refused_start(mini_engine, config(start, 'methods.0.targets=.*q_proj'), tmp_path, capsys)
+    assert f'init_from: {tmp_path / "peft"}: adapts' in said
+    assert show_plan(config(start, 'methods.0.rank=3'), tmp_path / 'fits') == 0, 'its rank is its own'
+
+
+def test_a_plan_of_a_run_that_has_begun_needs_no_source(mini_engine, run, tmp_path) -> None:
+    settings = config(f'init_from={run}')
+    mini_engine.train(settings, tmp_path / 'second')
+    shutil.rmtree(run)
+    assert show_plan(settings, tmp_path / 'second') == 0 and show_plan(settings, tmp_path / 'third') == 2
+
+
+# --- data ---------------------------------------------------------------------------------------------------------
 
 
 def test_training_data_that_changed_inside_a_stage_is_refused(mini_engine, run, tmp_path) -> None:
