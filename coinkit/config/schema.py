@@ -143,7 +143,7 @@ class Data:
     """Where the data lies and how it is read."""
 
     root: str = 'data'  # relative dataset paths are under it
-    on_bad_image: Literal['error', 'skip', 'text_only'] = 'error'
+    on_bad_image: Literal['error', 'skip', 'text_only'] = 'error'  # 'skip': not trained on; as a test sample it is wrong
     workers: int = bounds(4, low=0)  # threads that decode images
 
 
