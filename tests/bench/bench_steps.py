@@ -22,8 +22,10 @@ from typing import Any
 import pytest
 
 from coinkit.engine.trainer import PhaseTrainer
+from coinkit.plugins import load_plugins
 from coinkit.testing import small_runs
 
+EWC = Path(__file__).resolve().parents[2] / 'plugins' / 'coinkit-ewc'  # used where it lies
 LORA = dict(rank=16, alpha=32, dropout=0.05, train_projector=False)
 FINE_TUNE = [dict(type='FineTune', **LORA)]
 METHODS: dict[str, list[dict[str, Any]]] = {
@@ -31,6 +33,7 @@ METHODS: dict[str, list[dict[str, Any]]] = {
     'OLoRA': [dict(type='OLoRA', **LORA)],
     'CIA': [dict(type='CIA', **LORA)],
     'MAS': [*FINE_TUNE, dict(type='MAS', num_samples=16)],
+    'EWC': [*FINE_TUNE, dict(type='EWC', num_samples=16)],
     'LwF': [*FINE_TUNE, dict(type='LwF')],
     'Replay': [*FINE_TUNE, dict(type='Replay', num_samples=64)],
     'MRLoRA': [dict(type='MRLoRA', **LORA, router_epochs=4)],
@@ -67,7 +70,9 @@ def steps_of(methods: Sequence[Mapping[str, Any]], engine: small_runs.MiniEngine
 def measure(names: Sequence[str], *, steps: int, rows: int) -> dict[str, dict[str, float]]:
     """Ratio by method and phase; per row where a method adds rows of its own."""
     result: dict[str, dict[str, float]] = {}
-    with small_runs.small_engine({}) as engine:
+    with small_runs.small_engine({}) as engine, pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(EWC)
+        load_plugins(['coinkit_ewc'])
         plain = steps_of(FINE_TUNE, engine, steps, rows)
         for name in names:
             found = steps_of(METHODS[name], engine, steps, rows)

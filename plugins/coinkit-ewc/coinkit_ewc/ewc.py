@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
-from coinkit import Problem
+from coinkit import Problem, RunError
 from torch import Tensor
 
 
@@ -36,6 +36,7 @@ class EWC:
         self.fisher: dict[str, Tensor] = {}  # F by parameter name, fp32
         self.anchor: dict[str, Tensor] = {}  # theta* by parameter name
         self.constant = torch.zeros(())  # what the separate penalties still sum to at their common minimum
+        self.blocks: list[str] = []  # of the bank, whose values F and theta* are: others bear the same names
 
     @classmethod
     def preflight(cls, *, ewc_lambda: float = 5000.0, gamma: float = 0.95, batch_size: int = 8, num_samples: int = 200,
@@ -57,11 +58,21 @@ class EWC:
         names = [name for name in state.trainable() if name in self.fisher]
         if not names:
             return  # the first task
-        value, slopes = self.penalty(state.strategy.full_params(names))
+        self._check_blocks(state)
+        value, slopes = self.penalty(state.strategy.full_params(names, copy=False))
         grads = state.strategy.grads(names)
         torch._foreach_add_(list(grads.values()), slopes)
         state.strategy.set_grads(grads)
         state.note('EWC.penalty', value)
+
+    def _check_blocks(self, state: Any) -> None:
+        live = self._live(state)
+        if live != self.blocks:
+            raise RunError(f'EWC: the blocks {self.blocks} trained before and {live} train now, so there are no old '
+                           'values to hold. Use EWC with a method that trains the same blocks in every task.')
+
+    def _live(self, state: Any) -> list[str]:
+        return list(state.bank.live) if state.bank is not None else []
 
     @torch.no_grad()
     def penalty(self, theta: Mapping[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
@@ -78,6 +89,7 @@ class EWC:
     def coinkit_end_task(self, state: Any) -> None:
         theta = {name: parameter.detach().clone() for name, parameter in state.trainable().items()}
         self.remember(self.estimate(state), theta)
+        self.blocks = self._live(state)
 
     def estimate(self, state: Any) -> dict[str, Tensor]:
         """F over `num_samples` samples of the task; every process passes over its share of them."""
@@ -121,10 +133,10 @@ class EWC:
     # --- checkpoints --------------------------------------------------------------------------------------------
 
     def coinkit_state_dict(self, state: Any) -> dict[str, Any]:
-        return {'fisher': self.fisher, 'anchor': self.anchor, 'constant': self.constant}
+        return {'fisher': self.fisher, 'anchor': self.anchor, 'constant': self.constant, 'blocks': self.blocks}
 
     def coinkit_load_state_dict(self, state: Any, blob: Mapping[str, Any]) -> None:
         device = state.strategy.device
         self.fisher, self.anchor = ({name: tensor.to(device) for name, tensor in blob[key].items()}
                                     for key in ('fisher', 'anchor'))
-        self.constant = blob['constant'].to(device)
+        self.constant, self.blocks = blob['constant'].to(device), list(blob['blocks'])

@@ -11,6 +11,7 @@ from zlib import crc32
 
 import pytest
 import torch
+from coinkit import RunError
 from torch import Tensor, nn
 
 import coinkit_ewc
@@ -79,6 +80,40 @@ def test_what_the_loss_does_not_reach_is_left_alone() -> None:
     ewc = EWC()
     ewc.remember({'w': torch.ones(2), 'unused': torch.zeros(2)}, {'w': torch.ones(2), 'unused': torch.ones(2)})
     assert list(ewc.fisher) == ['w']
+
+
+# --- blocks that come and go --------------------------------------------------------------------------------------
+
+
+class OneStep:
+    """A state in the middle of a step: one parameter, of a bank's block."""
+
+    def __init__(self, live: str, weight: Tensor):
+        self.bank, self.parameter, self.notes = SimpleNamespace(live=(live,)), nn.Parameter(weight), {}
+        self.strategy = SimpleNamespace(
+            device='cpu', full_params=lambda names, copy: {'q.bank_A': self.parameter.detach()},
+            grads=lambda names: {'q.bank_A': torch.zeros_like(weight)}, set_grads=self.notes.update)
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        return {'q.bank_A': self.parameter}
+
+    def note(self, name: str, value: Tensor) -> None:
+        self.notes[name] = value
+
+
+def test_a_block_s_values_are_not_held_against_another_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parameter q.bank_A is task-1's now and task-2's later; also after the state was saved and read."""
+    ewc = EWC(ewc_lambda=2.0)
+    monkeypatch.setattr(ewc, 'estimate', lambda state: {'q.bank_A': torch.ones(2)})
+    ewc.coinkit_end_task(OneStep('task-1', torch.zeros(2)))
+    again = EWC(ewc_lambda=2.0)
+    again.coinkit_load_state_dict(OneStep('task-1', torch.zeros(2)), ewc.coinkit_state_dict(None))
+    for method in (ewc, again):
+        same = OneStep('task-1', torch.tensor([1.0, -3.0]))
+        method.coinkit_before_step(same)
+        assert same.notes['q.bank_A'].tolist() == [2, -6]
+        with pytest.raises(RunError, match=r"EWC: the blocks \['task-1'\] trained before and \['task-2'\] train now"):
+            method.coinkit_before_step(OneStep('task-2', torch.ones(2)))
 
 
 # --- the Fisher information ---------------------------------------------------------------------------------------
