@@ -209,7 +209,8 @@ def source_run(folder: Path, benchmark: str, stage: str) -> Path:
     other = {'templates': ['elsewhere'], 'tasks': ['GQA'], 'stage': '00-other'}
     (folder / 'methods' / 'InstructionGroups').mkdir(parents=True)
     (folder / 'methods' / 'InstructionGroups' / 'codebook.json').write_text(json.dumps(
-        {'benchmark': benchmark, 'groups': [other, group], 'decisions': []}))
+        {'schema': 'coinkit.codebook/1', 'benchmark': benchmark, 'style': 'diverse', 'threshold': 0.3,
+         'groups': [other, group], 'decisions': []}))
     return folder
 
 
