@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from coinkit.backbones.boxes import COIN, FORMATS, MINIGPT, QWEN
@@ -25,7 +25,9 @@ def test_known_boxes(size, coin, qwen, minigpt):
     assert QWEN.convert(qwen, MINIGPT, size) == minigpt
 
 
-@pytest.mark.parametrize('text', ['no box', '[1, 2]', '[10,20,30,40]', 'in 2010 [a,b,c,d]', '(A) and (B)', '{<1><2>}'])
+@pytest.mark.parametrize('text', ['no box', '[1, 2]', '[10,20,30,40]', 'in 2010 [a,b,c,d]', '(A) and (B)', '{<1><2>}',
+                                  '[0,1,1,0] or [0, 0, 1, 1]', 'sorted: [0.1,0.7,0.3,0.2]', '[0.5,0.5,0.5,0.5]',
+                                  '[1.2,1.5,1.8,1.9]', 'The points are (1,2),(3,4).', '(100,200),(300,400)'])
 @pytest.mark.parametrize('source', FORMATS.values(), ids=lambda one: one.name)
 def test_other_text_stays(text, source):
     for target in FORMATS.values():
@@ -38,16 +40,19 @@ def test_every_box_of_a_text_is_converted():
 
 
 def test_predictions_that_are_not_quite_right_are_read():
-    assert QWEN.convert('(100,200),(300,400)', COIN, SQUARE) == '[0.100,0.200,0.300,0.400]'
+    assert QWEN.convert('<box>(100,200),(300,400)', COIN, SQUARE) == '[0.100,0.200,0.300,0.400]'
+    assert QWEN.convert('<box>(300,200),(100,400)</box>', COIN, SQUARE) == '[0.300,0.200,0.100,0.400]'
     assert QWEN.convert('<ref>a cup</ref><box>(100, 200), (300,2000)</box>', COIN, SQUARE) == \
         '<ref>a cup</ref>[0.100,0.200,0.300,1.000]'
 
 
 @given(st.lists(st.integers(0, 1000), min_size=4, max_size=4), st.tuples(st.integers(1, 3000), st.integers(1, 3000)))
 def test_there_and_back(numbers, size):
-    x1, y1, x2, y2 = numbers
-    qwen = f'<box>({x1},{y1}),({x2},{y2})</box>'
-    coin = QWEN.convert(qwen, COIN, size)
+    x1, x2, y1, y2 = [*sorted(numbers[:2]), *sorted(numbers[2:])]
+    numbers = x1, y1, x2, y2
+    coin = QWEN.convert(f'<box>({x1},{y1}),({x2},{y2})</box>', COIN, size)
+    left, top, right, bottom = map(float, coin.strip('[]').split(','))
+    assume(left < right and top < bottom)
     back = list(map(int, re.findall(r'\d+', COIN.convert(coin, QWEN, size))))
     # three decimals of the long side, seen from the edge, and one cut to an integer
     room = [1 + 0.5 * max(size) / edge for edge in (*size, *size)]

@@ -19,9 +19,9 @@ from coinkit.backbones.loading import Start, choice_problems
 from coinkit.backbones.memory import DecoderSizes
 from coinkit.backbones.pixels import pixel_reader
 from coinkit.backbones.qwen_vl import checkpoint as folders
-from coinkit.backbones.qwen_vl.encoding import QwenVLEncoder
+from coinkit.backbones.qwen_vl.encoding import QwenVLEncoder, without_first
 from coinkit.backbones.qwen_vl.templates import LABEL_MASKS, TEMPLATES, make_template
-from coinkit.backbones.qwen_vl.tokenizer import read_codec
+from coinkit.backbones.qwen_vl.tokenizer import BOX_MARKS, read_codec
 from coinkit.backbones.weights import open_folder, read_json
 from coinkit.errors import Problem, raise_problems
 
@@ -102,7 +102,9 @@ class QwenVL(DecoderBackbone):
         return self.decoder.visual(pixels_P)
 
     def decode(self, ids: Sequence[int]) -> str:
-        return self.codec.text(ids)[1:].strip() if self.drop_first_character else self.codec.decode(ids)
+        """The text without special tokens, but for the marks of boxes that `read_answer` is to read."""
+        text = self.codec.text(ids, keep=BOX_MARKS if self.boxes == 'native' else ())
+        return (without_first(text) if self.drop_first_character else text).strip()
 
     def decoder_sizes(self) -> DecoderSizes:
         sizes = super().decoder_sizes()

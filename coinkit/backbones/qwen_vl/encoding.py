@@ -6,12 +6,17 @@ prefix. Pictures are given as images of the record: a path between `<img>` and `
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
+from coinkit.backbones.boxes import COIN
+from coinkit.backbones.qwen_vl.tokenizer import BOX_MARKS
 from coinkit.backbones.samples import SampleEncoder
 from coinkit.data.batch import Encoded
 from coinkit.errors import DataError
 from coinkit.types import Query, Sample
+
+MARK = re.compile('|'.join(map(re.escape, BOX_MARKS)))
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,11 @@ class QwenVLEncoder(SampleEncoder):
             encoded.shared_prefix_length, encoded.prefix_key = 0, ''
         return encoded
 
+    def read_answer(self, text: str, sample: Sample | Query) -> str:
+        """Boxes as records write them; marks around what is no box, or of no one picture, are left out."""
+        text = super().read_answer(text, sample)
+        return text if self.boxes is COIN or not MARK.search(text) else MARK.sub('', text).strip()
+
     def tokens(self, sample: Sample | Query, *, training: bool) -> tuple[list[int], list[int]]:
         if any('<img>' in turn.text for turn in sample.turns):
             raise DataError(f"record {sample.id}: a text holds '<img>'. Give pictures as the record's images, and mark "
@@ -41,3 +51,10 @@ class QwenVLEncoder(SampleEncoder):
             raise DataError(f'record {sample.id}: the tokenizer gives id {largest}, the model embeds {self.vocabulary}. '
                             "Is the folder's .tiktoken file that of another model?")
         return ids, labels
+
+
+def without_first(text: str) -> str:
+    """The text less its first character; a mark of a box is none."""
+    mark = MARK.match(text)
+    start = 0 if mark is None else mark.end()
+    return text[:start] + text[start + 1:]

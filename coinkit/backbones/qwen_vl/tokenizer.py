@@ -26,6 +26,7 @@ SPLIT = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{
          r'|\s+(?!\S)|\s+')
 SPECIALS = ('<|endoftext|>', '<|im_start|>', '<|im_end|>', *(f'<|extra_{k}|>' for k in range(205)), '<ref>', '</ref>',
             '<box>', '</box>', '<quad>', '</quad>', '<img>', '</img>', '<imgpad>')  # numbered from the last rank on
+BOX_MARKS = ('<box>', '</box>')
 Ranks = dict[bytes, int]
 
 
@@ -60,9 +61,10 @@ class QwenCodec:
     def decode(self, ids: Sequence[int]) -> str:
         return self.text(ids).strip()
 
-    def text(self, ids: Sequence[int]) -> str:
-        """The text with its outer whitespace, without special tokens."""
-        return self.backend.decode([one for one in ids if one < self.eos_id])
+    def text(self, ids: Sequence[int], *, keep: Sequence[str] = ()) -> str:
+        """The text with its outer whitespace, of special tokens only those to `keep`."""
+        kept = {self.special_id(name) for name in keep}
+        return self.backend.decode([one for one in ids if one < self.eos_id or one in kept], skip_special_tokens=False)
 
     def save(self, folder: Path) -> None:
         lines = (f'{base64.b64encode(token).decode()} {rank}\n' for token, rank in self.ranks.items())

@@ -75,10 +75,40 @@ def test_boxes(small, small_folder):
     written = small.codec.backend.decode([one for one in small.samples.tokens(asked, training=True)[0] if one >= 0],
                                          skip_special_tokens=False)
     assert '<box>(0,250),(500,750)</box>' in written and '<box>(250,250),(500,750)</box>' in written
-    assert small.read_answer('(0,250),(500,750)', asked) == '[0.000,0.250,0.500,0.750]'
+    assert small.read_answer('<box>(0,250),(500,750)</box>', asked) == '[0.000,0.250,0.500,0.750]'
     plain = QwenVL(str(small_folder), dtype='float32', device='cpu', boxes='coin')
     assert '[0.00,0.25,0.50,0.75]' in plain.codec.text([one for one in plain.samples.tokens(asked, training=True)[0]
                                                         if one >= 0])
+
+
+@pytest.mark.parametrize('written, stored', [
+    ('<ref>the cup</ref><box>(0,250),(500,750)</box><|im_end|>', 'the cup[0.000,0.250,0.500,0.750]'),
+    ('<box>(0,250),(500,750)', '[0.000,0.250,0.500,0.750]'),
+    ('The points are (1,2),(3,4).', 'The points are (1,2),(3,4).'),
+    ('<box>no box</box> here', 'no box here')])
+def test_generated_boxes_are_told_by_their_marks(small, written, stored):
+    asked = sample('Where?', images=[Plain('red', (100, 100))])
+    assert small.read_answer(small.decode(small.codec.encode(written)), asked) == stored
+
+
+@pytest.mark.parametrize('written', [' <box>(0,250),(500,750)</box>', '<box> (0,250),(500,750)</box>'])
+def test_the_first_character_dropped_is_no_mark(small_folder, written):
+    backbone = QwenVL(str(small_folder), dtype='float32', device='meta', template='coin', boxes='native')
+    assert backbone.decode(backbone.codec.encode(written)) == '<box>(0,250),(500,750)</box>'
+
+
+def test_marks_of_boxes_are_left_out_where_none_is_read(small, small_folder):
+    ids = small.codec.encode('<box>(0,250),(500,750)</box>')
+    assert small.read_answer(small.decode(ids), sample('Where?', images=[])) == '(0,250),(500,750)'
+    plain = QwenVL(str(small_folder), dtype='float32', device='cpu', boxes='coin')
+    assert plain.decode(ids) == '(0,250),(500,750)'
+    assert plain.read_answer('a <box>', sample('Where?')) == 'a <box>'
+
+
+def test_lists_that_are_no_boxes_stay(small):
+    asked = sample('Which is sorted: [0,1,1,0] or [0, 0, 1, 1]?', images=[Plain('red', (640, 480))])
+    ids = [one for one in small.samples.tokens(asked, training=False)[0] if one >= 0]
+    assert 'Which is sorted: [0,1,1,0] or [0, 0, 1, 1]?' in small.codec.backend.decode(ids)
 
 
 def test_coin_template(small_folder):
