@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from coinkit.errors import Problem
+from coinkit.hookspecs import hookimpl
 from coinkit.methods.dynamic_ema import DynamicEMA
 from coinkit.methods.fine_tune import FineTune
 from coinkit.methods.instruction_groups import InstructionGroups
@@ -65,12 +66,15 @@ class CIA(FineTune):
     def coinkit_mix_samples(self, state: Any, mix: Any) -> None:
         self.ema.coinkit_mix_samples(state, mix)
 
+    @hookimpl(trylast=True)  # the step's whole gradient, penalties of other methods with it
     def coinkit_before_step(self, state: Any) -> None:
         self.ema.coinkit_before_step(state)
 
+    @hookimpl(trylast=True)
     def coinkit_after_step(self, state: Any) -> None:
         self.ema.coinkit_after_step(state)
 
+    @hookimpl(tryfirst=True)  # what other methods measure and keep is theta*
     def coinkit_end_task(self, state: Any) -> None:
         self.ema.coinkit_end_task(state)
 

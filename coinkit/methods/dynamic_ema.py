@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from coinkit.errors import ConfigError, Problem, RunError
+from coinkit.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from coinkit.nn.ema import DynamicAverage
@@ -74,6 +75,7 @@ class DynamicEMA:
             raise RunError(f'{state.task.name}, phase {state.phase.name}: DynamicEMA averages tasks of one phase, and this '
                            "is another. Set ema_when='never', or leave DynamicEMA out beside this method.")
 
+    @hookimpl(trylast=True)  # the step's whole gradient, penalties of other methods with it
     def coinkit_before_step(self, state: Any) -> None:
         if not self.is_on(state):
             return
@@ -84,6 +86,7 @@ class DynamicEMA:
         if self.fixed is None:
             self.average.read_gradients(self.gradients(state))
 
+    @hookimpl(trylast=True)
     def coinkit_after_step(self, state: Any) -> None:
         if self.average is None:
             return
@@ -93,6 +96,7 @@ class DynamicEMA:
         alpha_K = self.average.update(self.theta(state))
         state.note('DynamicEMA.alpha', alpha_K.mean())
 
+    @hookimpl(tryfirst=True)  # what other methods measure and keep is theta*
     @torch.no_grad()
     def coinkit_end_task(self, state: Any) -> None:
         """theta <- theta*."""

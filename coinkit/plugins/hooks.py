@@ -1,7 +1,8 @@
 """Calling the hooks of one run: methods and observers in LIST order, results kept under each plug-in's name.
 
 pluggy runs implementations last-in-first-out and returns bare results; methods compose (`methods=[Replay, OLoRA]`),
-so order and names matter here. Which hooks are implemented is known beforehand: an empty hook costs one look-up.
+so order and names matter here. What is marked `hookimpl(tryfirst=True)` or `trylast=True` goes before or behind the others.
+Which hooks are implemented is known beforehand: an empty hook costs one look-up.
 With COINKIT_TRACE=1 every call is printed to stderr with the plug-ins that answer it.
 """
 
@@ -9,12 +10,14 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from coinkit.errors import PluginError
 from coinkit.plugins.sources import source_file
 from coinkit.plugins.validator import HookValidator, trace
+
+Call = tuple[str, Callable[..., Any], tuple[str, ...]]  # plug-in, function, the arguments it names
 
 
 class RunHooks:
@@ -23,14 +26,16 @@ class RunHooks:
     def __init__(self, plugins: Sequence[tuple[str, Any]]):
         validator = HookValidator()
         self.plugins: dict[str, Any] = {}
-        self._calls: dict[str, list[tuple[str, Callable[..., Any], tuple[str, ...]]]] = {}
+        found: dict[str, list[tuple[int, Call]]] = {}  # by hook, with their places: -1 first, 1 last, 0 between
         self._known = {name: set(hook.spec.argnames) for name, hook in vars(validator.hook).items()}
         self._trace = os.environ.get('COINKIT_TRACE', '') not in ('', '0')
         for name, plugin in plugins:
             name = self._free_name(name)
             validator.admit(plugin, name)
             self.plugins[name] = plugin
-            self._collect(validator, plugin, name)
+            for hook, place, call in self._hooks_of(validator, plugin, name):
+                found.setdefault(hook, []).append((place, call))
+        self._calls = {hook: [call for _, call in sorted(placed, key=lambda one: one[0])] for hook, placed in found.items()}
 
     def _free_name(self, name: str) -> str:
         number = 1
@@ -38,7 +43,7 @@ class RunHooks:
             number += 1
         return free
 
-    def _collect(self, validator: HookValidator, plugin: Any, name: str) -> None:
+    def _hooks_of(self, validator: HookValidator, plugin: Any, name: str) -> Iterator[tuple[str, int, Call]]:
         for attribute in dir(plugin):
             options = validator.parse_hookimpl_opts(plugin, attribute)
             if options is None:
@@ -49,7 +54,7 @@ class RunHooks:
                                   'hooks of a run are called one after the other, in list order.')
             hook = options.get('specname') or attribute
             wanted = tuple(arg for arg in inspect.signature(function).parameters if arg in self._known[hook])
-            self._calls.setdefault(hook, []).append((name, function, wanted))
+            yield hook, bool(options.get('trylast')) - bool(options.get('tryfirst')), (name, function, wanted)
 
     def has(self, hook: str) -> bool:
         """Does any plug-in implement this hook?"""
@@ -57,7 +62,7 @@ class RunHooks:
         return hook in self._calls
 
     def implementers(self, hook: str) -> list[str]:
-        """Names of the plug-ins that implement a hook, in list order."""
+        """Names of the plug-ins that implement a hook, in the order of their calls."""
         assert hook in self._known, hook
         return [name for name, _, _ in self._calls.get(hook, ())]
 

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from ema_toy import ToyRun, averaged
+from safetensors.torch import load_file
 from torch import Tensor
 
 from coinkit.engine import preflight
@@ -194,16 +195,49 @@ def test_off_it_is_fine_tune_to_the_byte_and_on_only_the_stored_adapter_differs(
     assert all('DynamicEMA.alpha' in record for record in logged(tmp_path / 'always'))
 
 
-def test_ewc_beside_it(mini_engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(ROOT / 'plugins' / 'coinkit-ewc')
-    methods = [LORA, dict(type='EWC', num_samples=2), dict(type='DynamicEMA', ema_when='always')]
-    file = write_config(tmp_path / 'ewc.py', methods, plugins=['coinkit_ewc'])
+@pytest.mark.parametrize('name', ['DynamicEMA', 'CIA'])
+def test_in_any_list_order_it_reads_gradients_last_and_ends_the_task_first(name: str) -> None:
+    from coinkit.methods.mas import MAS
+    from coinkit.plugins import RunHooks
+    from coinkit.registry import METHODS
+
+    both = [(name, METHODS.get(name)()), ('MAS', MAS())]
+    for listed in (both, both[::-1]):
+        hooks = RunHooks(listed)
+        assert hooks.implementers('coinkit_before_step') == ['MAS', name]
+        assert hooks.implementers('coinkit_end_task') == [name, 'MAS']
+
+
+def test_ewc_beside_it_in_both_orders(mini_engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """EWC's anchor is what was stored, theta*, and g_t is the whole gradient that the optimizer is given."""
+    from coinkit.nn.ema import DynamicAverage
     from coinkit.plugins import load_plugins
 
+    norms: list[float] = []
+    read = DynamicAverage.read_gradients
+
+    def watched(average: DynamicAverage, grads: Tensors) -> None:
+        norms.append(torch.stack(torch._foreach_norm(list(grads.values()))).norm().item())
+        read(average, grads)
+
+    monkeypatch.setattr(DynamicAverage, 'read_gradients', watched)
+    monkeypatch.syspath_prepend(ROOT / 'plugins' / 'coinkit-ewc')
     load_plugins(['coinkit_ewc'])
-    mini_engine.train(config(str(file), 'evaluation.limit=1'), tmp_path / 'run')
-    records = [record for record in logged(tmp_path / 'run') if record['stage'] == 2]
-    assert records and all({'EWC.penalty', 'DynamicEMA.alpha'} <= record.keys() for record in records)
+    two, digests = [dict(type='EWC', num_samples=2, ewc_lambda=1e6), dict(type='DynamicEMA', ema_when='always')], []
+    for name, others in (('ewc_first', two), ('ewc_last', two[::-1])):
+        norms.clear()
+        file = write_config(tmp_path / f'{name}.py', [LORA, *others], plugins=['coinkit_ewc'])
+        digests.append(mini_engine.train(config(str(file), 'evaluation.limit=1', 'evaluation.zero_shot=False',
+                                                'schedule.steps=2', 'schedule.warmup_steps=0'), tmp_path / name))
+        record = logged(tmp_path / name)[-1]
+        assert record['EWC.penalty'] > 0 and 'DynamicEMA.alpha' in record
+        assert record['grad_norm'] == pytest.approx(sum(norms[2:]) / 2, rel=1e-4), name
+        stored = adapter(tmp_path / name, '01-textvqa')
+        kept = load_file(tmp_path / name / 'stages/01-textvqa/methods/methods.safetensors')
+        for key, value in stored.items():
+            parameter = key.partition('.')[2].replace('.lora.', '.bank_')
+            assert torch.equal(kept[f'EWC/anchor/{parameter}'], value), f'{name}: {key}'
+    assert not [name for name in differing(*digests) if not name.endswith('methods.json')]
 
 
 @pytest.mark.slow

@@ -42,6 +42,29 @@ def test_first_result_wins_in_list_order() -> None:
     assert RunHooks([('Quiet', Quiet())]).first('coinkit_route', state=0, queries=[]) is None
 
 
+def test_tryfirst_and_trylast_go_before_list_order() -> None:
+    calls: list[str] = []
+
+    class Named:
+        def __init__(self, name):
+            self.name = name
+
+        def coinkit_end_task(self):
+            calls.append(self.name)
+
+    class First(Named):
+        coinkit_end_task = hookimpl(tryfirst=True)(lambda self: calls.append(self.name))
+
+    class Last(Named):
+        coinkit_end_task = hookimpl(trylast=True)(lambda self: calls.append(self.name))
+
+    kinds = {'l1': Last, 'a': Named, 'l2': Last, 'f1': First, 'b': Named, 'f2': First}
+    hooks = RunHooks([(name, kind(name)) for name, kind in kinds.items()])
+    hooks.call('coinkit_end_task', state=0)
+    assert calls == ['f1', 'f2', 'a', 'b', 'l1', 'l2'] == hooks.implementers('coinkit_end_task')
+    assert list(hooks.plugins) == list(kinds), 'the plug-ins themselves stay in list order'
+
+
 def test_what_is_implemented_is_known_beforehand() -> None:
     hooks = RunHooks([('EWC', EWC())])
     assert hooks.has('coinkit_loss_terms') and not hooks.has('coinkit_log')
