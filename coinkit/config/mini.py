@@ -39,11 +39,7 @@ def apply_mini(source: Source) -> None:
     if rank is not None:
         _write_out_fine_tune(tree)
     for number, method in enumerate(tree['methods']):
-        for name, value in (method.pop('mini', None) or {}).items():
-            _put(source, method, f'methods.{number}', name, value, f'methods.{number}.mini')
-    if rank is not None:
-        for number, method in enumerate(tree['methods']):
-            _set_rank(source, method, f'methods.{number}', rank)
+        _swap_method(source, method, f'methods.{number}', rank)
     tree['mini'] = True
 
 
@@ -91,19 +87,18 @@ def _write_out_fine_tune(tree: dict[str, Any]) -> None:
         tree['methods'].insert(0, {'type': 'FineTune'})
 
 
-def _set_rank(source: Source, method: dict[str, Any], key: str, rank: int) -> None:
-    """Give a method with a rank the mini rank, at the same alpha/rank."""
-    parameters = signature_of(METHODS, method['type']).parameters
-    if 'rank' not in parameters:
-        return
-    old = method.get('rank', parameters['rank'].default)
-    alpha = method.get('alpha', parameters['alpha'].default) if 'alpha' in parameters else None
-    if not isinstance(old, int) or source.origins.get(f'{key}.rank') == COMMAND_LINE:
-        return  # None: the method does not use LoRA here
-    _put(source, method, key, 'rank', rank, 'schedule.mini.rank')
-    if isinstance(alpha, int | float):
-        scaled = alpha * rank / old
-        _put(source, method, key, 'alpha', int(scaled) if scaled == int(scaled) else scaled, 'schedule.mini.rank')
+def _swap_method(source: Source, method: dict[str, Any], key: str, rank: int | None) -> None:
+    """Put the method's own block in, and `rank` where that says none. alpha/rank stays, unless the block says an alpha."""
+    own = method.pop('mini', None) or {}
+    parameters = signature_of(METHODS, own.get('type', method['type'])).parameters
+    old, alpha = (method.get(name, parameters[name].default) if name in parameters else None for name in ('rank', 'alpha'))
+    block = {'rank': rank, **own} if rank is not None and isinstance(old, int) else dict(own)  # None: no LoRA here
+    given = source.origins.get(f'{key}.rank') == COMMAND_LINE
+    if 'rank' in block and isinstance(old, int) and isinstance(alpha, int | float) and not given:
+        scaled = alpha * block['rank'] / old
+        block = {'alpha': int(scaled) if scaled == int(scaled) else scaled, **block}
+    for name, value in block.items():
+        _put(source, method, key, name, value, f'{key}.mini' if {name, 'rank'} & own.keys() else 'schedule.mini')
 
 
 def _put(source: Source, section: dict[str, Any], key: str, name: str, value: Any, said_by: str) -> None:

@@ -24,6 +24,26 @@ def test_mini_keeps_alpha_over_rank(write) -> None:
     assert (config.methods[0]['rank'], config.methods[0]['alpha']) == (16, 4)
 
 
+@pytest.mark.parametrize(('own', 'rank', 'alpha'), [
+    ('dict(rank=12)', 12, 24), ('dict(rank=12, alpha=5)', 12, 5), ('dict(alpha=5)', 16, 5), ('dict(dropout=0.5)', 16, 32),
+    ('dict()', 16, 32)])
+def test_a_methods_own_mini_block_wins_over_the_schedules_rank(write, own: str, rank: int, alpha: int) -> None:
+    path = write('run.py', f"_base_ = 'base.py'\nmethods = [dict(type='FineTune', rank=128, alpha=256, mini={own})]\n")
+    (method,) = load_config(path, mini=True).methods
+    assert (method['rank'], method['alpha']) == (rank, alpha)
+    (method,) = load_config(path, mini=True, options=['methods.0.rank=8', 'methods.0.alpha=9']).methods
+    assert (method['rank'], method['alpha']) == (8, 9)
+    without = write('without.py', "_base_ = 'run.py'\nschedule = dict(mini=dict(rank=None))\n")
+    (method,) = load_config(without, mini=True).methods
+    assert method['rank'] == (rank if 'rank' in own else 128)
+
+
+def test_only_the_methods_that_need_another_rank_have_it() -> None:
+    ranks = {name: load_config(f'ucit/llava_{name}', mini=True).methods[0] for name in ('finetune', 'moelora', 'olora')}
+    assert {name: (each['rank'], each['alpha']) for name, each in ranks.items()} == {
+        'finetune': (16, 32), 'moelora': (18, 36), 'olora': (16, 32)}
+
+
 def test_mini_scales_the_rank_a_method_has_by_default(write) -> None:
     config = load_config(write('run.py', "_base_ = 'base.py'\nmethods = [dict(type='FineTune')]\n"), mini=True)
     plain = load_config(write('run.py', "_base_ = 'base.py'\nmethods = [dict(type='FineTune')]\n"))

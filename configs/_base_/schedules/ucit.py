@@ -13,5 +13,4 @@ schedule = dict(
     lr_schedule='cosine',
     grad_clip=0.0,
     gradient_checkpointing=True,
-    # six experts divide 18
-    mini=dict(rank=18, lr=2e-3, steps=80, global_batch_size=16, micro_batch_size=16, gradient_checkpointing=False))
+    mini=dict(rank=16, lr=2e-3, steps=80, global_batch_size=16, micro_batch_size=16, gradient_checkpointing=False))
