@@ -21,7 +21,7 @@ from coinkit.backbones.pixels import pixel_reader
 from coinkit.backbones.qwen_vl import checkpoint as folders
 from coinkit.backbones.qwen_vl.encoding import QwenVLEncoder, without_first
 from coinkit.backbones.qwen_vl.templates import LABEL_MASKS, TEMPLATES, make_template
-from coinkit.backbones.qwen_vl.tokenizer import BOX_MARKS, read_codec
+from coinkit.backbones.qwen_vl.tokenizer import BOX_MARKS
 from coinkit.backbones.weights import open_folder, read_json
 from coinkit.errors import Problem, raise_problems
 
@@ -67,7 +67,9 @@ class QwenVL(DecoderBackbone):
     def _build(self, start: Start, key_mapping: Mapping[str, str] | None) -> Any:
         from coinkit.backbones.qwen_vl.modeling import QwenVLForConditionalGeneration as Model
 
-        return start.model(Model, folders.read_config(self.folder), lambda: open_folder(self.folder), folder=self.folder,
+        config = folders.read_config(self.folder)
+        self.codec = folders.read_vocabulary(self.folder, config)  # before gigabytes are read
+        return start.model(Model, config, lambda: open_folder(self.folder), folder=self.folder,
                            keep=(self.vision_tower, 'lm_head'), key_mapping=key_mapping)
 
     def _read_folder(self, name: str | None, picture: str | None, boxes: str | None,
@@ -75,7 +77,6 @@ class QwenVL(DecoderBackbone):
         card, config = read_json(self.folder / 'coinkit.json'), self.model.config
         self.template_name = name or card.get('template', 'chatml')
         self.boxes = boxes or card.get('boxes', 'native')
-        self.codec = read_codec(self.folder, image_slots=config.visual['n_queries'])
         return QwenVLEncoder(
             template=make_template(self.template_name, card=card, picture=picture, label_mask=label_mask), codec=self.codec,
             read_pixels=pixel_reader(config.visual['image_size'], card=card, aspect_ratio='stretch'),

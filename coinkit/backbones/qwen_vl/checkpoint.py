@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coinkit.backbones.checkpoint_kinds import wrong_kind
-from coinkit.backbones.qwen_vl.tokenizer import tokenizer_file
+from coinkit.backbones.qwen_vl.tokenizer import QwenCodec, read_codec, tokenizer_file
 from coinkit.backbones.weights import WHERE, read_json, weight_problems
 from coinkit.errors import ConfigError, Problem
 
@@ -65,3 +65,18 @@ def read_config(folder: Path) -> QwenVLConfig:
     except (ValueError, TypeError) as error:
         problem = Problem(str(folder / 'config.json'), f'does not describe a Qwen-VL model: {error}', CURE)
         raise ConfigError(problem) from error
+
+
+def read_vocabulary(folder: Path, config: QwenVLConfig) -> QwenCodec:
+    """The folder's codec. Specials are numbered from the last rank on, so a vocabulary that was cut would shift them all.
+
+    One with more ids than the model embeds is no such case: records that need them are refused by name.
+    """
+    codec = read_codec(folder, image_slots=config.visual['n_queries'])
+    found, wanted = codec.special_id('<img>'), config.visual['image_start_id']
+    if codec.vocabulary <= config.vocab_size and found != wanted:
+        lines = len(codec.ranks)
+        raise ConfigError(Problem(
+            str(tokenizer_file(folder)), f'has {lines} lines, which makes {found} the id of <img>; config.json says '
+            f'visual.image_start_id {wanted}, that is {lines + wanted - found} lines.', 'Was the copy cut short?'))
+    return codec

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -133,6 +134,17 @@ def test_everything_wrong_is_said_at_once():
     for words in ("folder 'no/such/folder' does not exist", 'Qwen/Qwen-VL-Chat', "unknown dtype 'fp32'", "unknown boxes",
                   "unknown template 'chat'", "'Picture:' has no place", "unknown attn 'flash'"):
         assert words in text
+
+
+def test_a_vocabulary_cut_at_the_end_of_a_line(small_folder, tmp_path):
+    """Every line of it is whole, but all special ids would be others than the model was trained with."""
+    folder = shutil.copytree(small_folder, tmp_path / 'cut')
+    lines = (folder / 'qwen.tiktoken').read_bytes().splitlines(keepends=True)
+    (folder / 'qwen.tiktoken').write_bytes(b''.join(lines[:-10]))
+    with pytest.raises(ConfigError, match=r'qwen.tiktoken: has 306 lines.* 520 the id of <img>.*image_start_id 530.* 316 '):
+        built(folder)
+    (folder / 'qwen.tiktoken').write_bytes(b''.join(lines))
+    assert built(folder).codec.special_id('<img>') == 530
 
 
 def test_vocabulary_of_another_model_is_said_when_it_matters(golden_folder):
