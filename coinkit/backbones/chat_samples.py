@@ -82,7 +82,7 @@ class ChatEncoder:
 
     def _turns(self, sample: Sample | Query, *, training: bool) -> list[Turn]:
         turns = checked_turns(sample.id, sample.turns, training=training)
-        return with_image_tags(sample.id, turns, len(sample.images))
+        return with_image_tags(sample.id, turns, len(sample.images), in_front=False)
 
     def _check_number(self, sample: Sample | Query, turns: Sequence[Turn]) -> None:
         """Models that put their pictures in front read exactly one; a Q-Former that reads the question, one question."""

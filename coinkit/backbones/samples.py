@@ -51,7 +51,8 @@ class SampleEncoder:
     def tokens(self, sample: Sample | Query, *, training: bool) -> tuple[list[int], list[int]]:
         """Ids and labels with every picture at its full length."""
         turns = checked_turns(sample.id, sample.turns, training=training)
-        turns = with_image_tags(sample.id, self._own_boxes(turns, sample), len(sample.images))
+        turns = with_image_tags(sample.id, self._own_boxes(turns, sample), len(sample.images),
+                                in_front=self.template.pictures_in_front)
         ids, labels = self.template.render(turns, self.codec, training=training, max_length=self.max_length)
         cut = self.max_length if training else None  # the published code cuts before and after expanding
         counts = [self.tokens_per_image if one == IMAGE_ID else 1 for one in ids[:cut]]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import ClassVar
 
 from coinkit.backbones.text_codec import TextCodec
 from coinkit.errors import DataError
@@ -18,7 +19,12 @@ Tokens = tuple[list[int], list[int]]  # ids, labels
 
 
 class Template(ABC):
-    """Writes checked turns (human, gpt...) as ids and labels; ends in the generation prompt unless `training`."""
+    """Writes checked turns (human, gpt...) as ids and labels; ends in the generation prompt unless `training`.
+
+    `pictures_in_front`: a turn's pictures stand before its text, as LLaVA was trained; else where the record has them.
+    """
+
+    pictures_in_front: ClassVar[bool] = False
 
     @abstractmethod
     def render(self, turns: Sequence[Turn], codec: TextCodec, *, training: bool, max_length: int) -> Tokens:
@@ -40,22 +46,24 @@ def checked_turns(sample_id: str, turns: Sequence[Turn], *, training: bool) -> l
     return kept
 
 
-def with_image_tags(sample_id: str, turns: Sequence[Turn], num_images: int) -> list[Turn]:
-    """Turns with their tags in front, as `<image>\\n`; pictures without a tag go to the first human turn.
+def with_image_tags(sample_id: str, turns: Sequence[Turn], num_images: int, *, in_front: bool = True) -> list[Turn]:
+    """Turns with one tag per picture; pictures without a tag go before the first human turn, as `<image>\\n`.
 
-    A question (not a training row) that begins with its one tag and a space keeps the space: MLLM-CL asks OCR so.
+    Tags keep their places, or with `in_front` go before the text of their turn. A question (not a training row) that
+    begins with its one tag and a space then keeps the space: MLLM-CL asks OCR so.
     """
     num_tags = sum(turn.text.count(IMAGE_TAG) for turn in turns)
     if num_tags not in (0, num_images):
         raise DataError(f'record {sample_id}: {num_tags} {IMAGE_TAG} tags for {num_images} pictures.')
-    counts = [turn.text.count(IMAGE_TAG) for turn in turns]
     if num_tags == 0 and num_images:
-        counts[0] = num_images
+        return [_in_front(turns[0], num_images, question=False), *turns[1:]]
+    if not in_front:
+        return list(turns)
     question = turns[-1].role == 'human'
-    return [_tagged(turn, count, question) for turn, count in zip(turns, counts, strict=True)]
+    return [_in_front(turn, turn.text.count(IMAGE_TAG), question=question) for turn in turns]
 
 
-def _tagged(turn: Turn, count: int, question: bool) -> Turn:
+def _in_front(turn: Turn, count: int, *, question: bool) -> Turn:
     if not count:
         return turn
     text = turn.text.replace(IMAGE_TAG, '').strip()

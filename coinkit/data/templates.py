@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from coinkit.data.images import without_tags
 from coinkit.errors import DataError, Problem
 from coinkit.types import Query, Sample
 
@@ -24,7 +25,7 @@ class Templates:
 
     def instruction_of(self, row: Sample | Query, *, line: int | None = None) -> str:
         """`line` counts the lines of the turn from 1, or from the end from -1; a picture stands in a line of its own."""
-        text = row.turns[0].text.strip()
+        text = without_tags(row.turns[0].text).strip()
         if line is not None:
             return _line_of(row, text, line)
         for pattern in self.patterns:

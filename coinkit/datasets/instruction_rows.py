@@ -1,7 +1,8 @@
 """One row of an instruction file: what it must have, what it becomes, and the survey of all rows.
 
 Training rows have `conversations`, test rows `text` and `answer`, `answers` or `answer_bbox`. Whatever else a row has
-travels to the scorer as context. Qwen-VL's rows name their pictures inside the text, as `<img>path</img>`.
+travels to the scorer as context. Qwen-VL's rows name their pictures inside the text, as `<img>path</img>`. Tags stay in
+the text where they say more than 'one picture, in front'.
 """
 
 from __future__ import annotations
@@ -13,14 +14,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from coinkit.data.images import FileImage
+from coinkit.data.images import FileImage, without_tags
 from coinkit.data.index import Record, Records, Survey
 from coinkit.errors import BadImage
 from coinkit.types import Turn
 
 ROLES = {'human': 'human', 'user': 'human', 'gpt': 'gpt', 'assistant': 'gpt'}
 IMAGE_TOKEN = '<image>'
-_IMAGE = re.compile(r'\s*<image>\s*')
 _INLINE = re.compile(r'(?:Picture \d+: *)?<img>(.*?)</img>')
 _READ = frozenset({'id', 'question_id', 'image', 'conversations', 'text', 'answer', 'answers'})
 MAX_PROBLEMS = 20  # listed; the others are counted
@@ -61,7 +61,8 @@ def parse_row(record: Mapping[str, Any], *, gold: bool = True) -> Row:
             raise Unanswered('has an empty answer.')
         answers = ()
     _check_image_tokens(turns, images)
-    turns = tuple(Turn(turn.role, _without_token(turn.text)) for turn in turns) if images else turns
+    if len(images) == 1 and turns[0].text.lstrip().startswith(IMAGE_TOKEN):
+        turns = (Turn(turns[0].role, without_tags(turns[0].text)), *turns[1:])  # where every model looks for it
     return Row(name, images, turns, answers, _meta(record))
 
 
@@ -133,11 +134,6 @@ def _check_image_tokens(turns: Iterable[Turn], images: tuple[str, ...]) -> None:
     tokens = sum(turn.text.count(IMAGE_TOKEN) for turn in turns)
     if tokens and tokens != len(images):
         raise WrongRow(f"has {tokens} {IMAGE_TOKEN} in its text and {len(images)} in 'image'; equal numbers wanted.")
-
-
-def _without_token(text: str) -> str:
-    """The text without image tokens: the backbone puts its own where its model wants them."""
-    return _IMAGE.sub('\n', text).strip() if IMAGE_TOKEN in text else text
 
 
 def _meta(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Literal
 
 from coinkit.data.doctor.needs import FileNeeded, Needed
-from coinkit.data.images import FileImage
+from coinkit.data.images import FileImage, without_tags
 from coinkit.data.index import open_index
 from coinkit.datasets.annotations import Annotations, Gold
 from coinkit.datasets.instruction_checks import (
@@ -138,12 +138,13 @@ class InstructionJson:
         """A test row as it is asked, with what its scorer may want to know."""
         references = row.answers if gold is None else gold.references
         turns = row.turns[:-1] if row.turns[-1].role == 'gpt' else row.turns
-        if self._suffix:
-            turns = (*turns[:-1], Turn('human', turns[-1].text + _suffix_for(self._suffix, references)))
+        suffix = _suffix_for(self._suffix, references)
+        prompt = without_tags(turns[-1].text) + suffix
+        turns = (*turns[:-1], Turn('human', turns[-1].text + suffix))
         pictures = {'image': row.images[0] if len(row.images) == 1 else list(row.images)} if row.images else {}
-        meta = {**pictures, 'prompt': turns[-1].text, **row.meta, **(gold.context if gold else {})}
+        meta = {**pictures, 'prompt': prompt, **row.meta, **(gold.context if gold else {})}
         if self._image_gap == ' ' and len(images) == len(turns) == 1:
-            turns = (Turn('human', f'{IMAGE_TAG} {turns[0].text}'),)
+            turns = (Turn('human', f'{IMAGE_TAG} {prompt}'),)
         return Sample(row.id, self.task, images, turns, references, meta)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from coinkit.data.doctor.needs import Look
-from coinkit.data.images import FileImage
+from coinkit.data.images import FileImage, without_tags
 from coinkit.datasets.instruction_rows import IMAGE_TOKEN, Row, WrongRow, parse_row, row_id
 from coinkit.errors import BadImage
 
@@ -37,7 +37,7 @@ def _look(record: Mapping[str, Any], *, gold: bool) -> Look:
             FileImage(path)  # refuses a path that leads out of the image root
     except (WrongRow, BadImage) as error:
         return Look(row_id(record), wrong=str(error))
-    question = '\n'.join(turn.text for turn in row.turns if turn.role == 'human')
+    question = '\n'.join(without_tags(turn.text) for turn in row.turns if turn.role == 'human')
     return Look(row.id, row.images, question, notes=tuple(_notes(record, row, question)))
 
 

@@ -26,6 +26,7 @@ def coin() -> Templates:
 def test_the_last_line_of_the_first_question() -> None:
     assert Templates().instruction_of(row(f'Is it red?\n{WORD} \n')) == WORD
     assert Templates().instruction_of(row('One line')) == 'One line'
+    assert Templates().instruction_of(row(f'Is it red?\n{WORD}\n<image>')) == WORD
 
 
 @pytest.mark.parametrize(('text', 'expected'), [

@@ -80,7 +80,8 @@ def test_all_pairs_of_a_conversation_and_the_roles_of_qwen(tmp_path):
     turns = [{'from': 'user', 'value': 'q1 <image>'}, {'from': 'assistant', 'value': 'a1'},
              {'from': 'user', 'value': 'q2'}, {'from': 'assistant', 'value': 'a2'}]
     sample = load(tmp_path, {'id': 1, 'image': 'x.png', 'conversations': turns})[0]
-    assert [(t.role, t.text) for t in sample.turns] == [('human', 'q1'), ('gpt', 'a1'), ('human', 'q2'), ('gpt', 'a2')]
+    assert [turn.role for turn in sample.turns] == ['human', 'gpt'] * 2
+    assert [turn.text for turn in sample.turns] == ['q1 <image>', 'a1', 'q2', 'a2']
 
 
 def test_pictures_named_inside_the_text_of_a_qwen_row(tmp_path):
@@ -94,6 +95,28 @@ def test_pictures_named_inside_the_text_of_a_qwen_row(tmp_path):
     wrong = [{**TRAIN, 'image': 'other.jpg', 'conversations': turns}]
     [problem] = InstructionJson.preflight(path=write(tmp_path, wrong), root=str(tmp_path), on_bad_image='skip')
     assert "['COCO/a b.jpg'] in its text and ['other.jpg']" in problem.message
+
+
+def test_tags_stay_where_they_tell_a_place(tmp_path):
+    def turns(*texts, image):
+        said = [{'from': ('human', 'gpt')[number % 2], 'value': text} for number, text in enumerate(texts)]
+        return [turn.text for turn in load(tmp_path, {'id': 1, 'image': image, 'conversations': said})[0].turns]
+
+    assert turns('<image>\nq', 'a', image='x.png') == ['q', 'a']
+    assert turns(' <image> q', 'a', image='x.png') == ['q', 'a']
+    for texts in (['hello', 'hi', '<image>\nq', 'a'], ['q\n<image>', 'a']):
+        assert turns(*texts, image='x.png') == texts
+    two = ['first <image> then <image>', 'a', 'q', 'b']
+    assert turns(*two, image=['x.png', 'y.png']) == two
+
+
+def test_scorers_are_shown_no_tags(tmp_path):
+    for image, text in (('x.png', 'q?\n<image>'), ('x.png', '<image>\nq?'), (['x.png', 'y.png'], '<image> <image> q?')):
+        row = {'id': 1, 'image': image, 'text': text, 'answer': 'a'}
+        assert load(tmp_path, row)[0].meta['prompt'] == 'q?'
+        assert load(tmp_path, row, suffix=' Now.')[0].meta['prompt'] == 'q? Now.'
+    row = {'id': 1, 'image': 'x.png', 'text': 'q?\n<image>', 'answer': 'a'}
+    assert load(tmp_path, row, image_gap=' ')[0].turns[0].text == '<image> q?'
 
 
 def test_of_several_places_the_first_that_is_there_is_read(tmp_path):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from coinkit.backbones.text_codec import TextCodec
 from coinkit.backbones.turns import IMAGE_ID, IMAGE_TAG, Template, Tokens
@@ -33,6 +33,7 @@ def encode_with_images(text: str, codec: TextCodec) -> list[int]:
 class VicunaV1(Template):
     """LLaVA-1.5's conversation. `mask_correction=False` is CoIN's copy, which ignores later rounds of legacy=False."""
 
+    pictures_in_front: ClassVar[bool] = True
     mask_correction: bool = True
 
     def render(self, turns: Sequence[Turn], codec: TextCodec, *, training: bool, max_length: int) -> Tokens:
@@ -78,6 +79,8 @@ def vicuna_text(turns: Sequence[Turn]) -> str:
 class Plain(Template):
     """The projector's pre-training: picture, caption, newline."""
 
+    pictures_in_front: ClassVar[bool] = True
+
     def render(self, turns: Sequence[Turn], codec: TextCodec, *, training: bool, max_length: int) -> Tokens:
         tags = IMAGE_TAG * turns[0].text.count(IMAGE_TAG)
         num_prompt = len(encode_with_images(tags, codec))
@@ -87,18 +90,18 @@ class Plain(Template):
 
 @dataclass(frozen=True)
 class Mini(Template):
-    """Pictures right after bos, then the rounds; question and answer encoded apart. Fields come from coinkit.json."""
+    """Rounds, each behind its pictures; question and answer encoded apart. Fields come from coinkit.json."""
 
+    pictures_in_front: ClassVar[bool] = True
     human: str = 'USER: {text} ASSISTANT:'
     gpt: str = ' {text}</s>'
     turn_separator: str = ' '
 
     def render(self, turns: Sequence[Turn], codec: TextCodec, *, training: bool, max_length: int) -> Tokens:
-        num_images = sum(turn.text.count(IMAGE_TAG) for turn in turns)
-        ids = [codec.bos_id] + [IMAGE_ID] * num_images
-        labels = [IGNORE] * len(ids)
+        ids, labels = [codec.bos_id], [IGNORE]
         for number, turn in enumerate(turns):
-            text = turn.text.replace(IMAGE_TAG, '').strip()
+            pictures, text = turn.text.count(IMAGE_TAG), turn.text.replace(IMAGE_TAG, '').strip()
+            ids, labels = ids + [IMAGE_ID] * pictures, labels + [IGNORE] * pictures
             if turn.role == 'human':
                 piece = codec.encode((self.turn_separator if number else '') + self.human.format(text=text))
                 labels += [IGNORE] * len(piece)

@@ -24,6 +24,7 @@ TEMPLATES = ('minigpt_v2', 'mini')
 PROCESSED = ('question', 'answer', 'both')  # what `blip_caption` is applied to
 BEFORE, AFTER = '<Img>', '</Img>'  # around a picture
 BOS_TEXT = '<s>'
+_FRONT = re.compile(rf'((?:\s*{IMAGE_TAG})*)(.*)', re.DOTALL)  # pictures before the question, and it
 
 
 @dataclass(frozen=True)
@@ -71,16 +72,21 @@ class InstTemplate(Template):
 
     def prompt(self, turns: Sequence[Turn], number: int, *, wrapped: bool = True, start: str = '',
                end: str = ' ') -> list[str]:
-        """The question's texts around its pictures; `end` is the blank that the training data put behind it."""
-        text, pictures = turns[number].text, turns[number].text.count(IMAGE_TAG)
-        question = self._question(text.replace(IMAGE_TAG, '').strip(), first=number == 0) + end
+        """The question's texts around its pictures; `end` is the blank that the training data put behind it.
+
+        Pictures in front of the question stand before the task tag as well, the others where the record has them.
+        """
+        front, text = _FRONT.fullmatch(turns[number].text).groups()
+        front = IMAGE_TAG * front.count(IMAGE_TAG) + ' ' if front else ''
         before, after = self.wrapper.split('{}') if wrapped else ('', '')
-        if not pictures:
-            return [start + before + question + after]
-        return [start + before + BEFORE, *[AFTER + BEFORE] * (pictures - 1), f'{AFTER} {question}{after}']
+        asked = start + before + front + self._question(text.strip(), first=number == 0) + end + after
+        first, *others = asked.split(IMAGE_TAG)
+        segments = [first, *(AFTER + one for one in others)]
+        return [one + BEFORE for one in segments[:-1]] + segments[-1:]
 
     def _question(self, text: str, *, first: bool) -> str:
-        text = blip_caption(text) if self.processor in ('question', 'both') else text
+        if self.processor in ('question', 'both'):  # piece by piece: the limit of words must lose no picture
+            text = f' {IMAGE_TAG} '.join(map(blip_caption, text.split(IMAGE_TAG))).strip()
         tagged = text.startswith(tuple(f'[{tag}]' for tag in TASK_TAGS))
         return text if self.task_tag is None or tagged or not first else f'[{self.task_tag}] {text}'
 
