@@ -1,7 +1,7 @@
 """`--dry-run`: what a run would do and need, and everything that is missing for it; no weights are loaded or trained.
 
 The model is built on the meta device, where tensors have a shape and no content, so a 7B plan takes seconds and no memory.
-What `init_from` names is put into that model as the run would do it, and refused in the same words.
+What `init_from` names is read and put into that model as the run would do it, and refused in the same words.
 """
 
 from __future__ import annotations
