@@ -17,6 +17,10 @@ from coinkit.plugins import RunHooks, current_plugins
 from coinkit.registry import BACKBONES, METHODS
 
 CLAIM = 'coinkit_prepare_model'  # the hook by which a method claims the adapters
+CLAIMS = {  # hooks (and an attribute) of which a run's methods have one at most
+    CLAIM: 'claim the adapters', 'coinkit_phases': 'say in which phases a task is trained',
+    'coinkit_route': 'choose the stage that answers', 'averages': 'average what trains'}
+KEEP_ONE = 'Keep one of them; the others must be methods that only add to it.'
 
 
 def build_methods(config: RunConfig) -> list[tuple[str, Any]]:
@@ -30,11 +34,14 @@ def build_methods(config: RunConfig) -> list[tuple[str, Any]]:
 
 
 def claim_problems(config: RunConfig) -> list[Problem]:
-    """More than one method that wants to say what is trained."""
-    claims = [method['type'] for method in config.methods if hasattr(METHODS.get(method['type']), CLAIM)]
-    return [] if len(claims) < 2 else [
-        Problem(f'{config.source}: methods', f'{" and ".join(claims)} {"both" if len(claims) == 2 else "all"} claim the '
-                'adapters.', 'Keep one of them; the others must be methods that only add to it.')]
+    """More than one method that wants to say what is trained, in which phases, which stage answers, or what is stored."""
+    problems: dict[tuple[str, ...], Problem] = {}
+    for attribute, what in CLAIMS.items():
+        claims = tuple(method['type'] for method in config.methods if hasattr(METHODS.get(method['type']), attribute))
+        if len(claims) > 1:
+            text = f'{" and ".join(claims)} {"both" if len(claims) == 2 else "all"} {what}.'
+            problems.setdefault(claims, Problem(f'{config.source}: methods', text, KEEP_ONE))
+    return list(problems.values())
 
 
 def build_hooks(config: RunConfig) -> RunHooks:

@@ -21,7 +21,7 @@ class CIA(FineTune):
     """Group tasks by their instructions; re-train a group's adapter under a dynamic moving average."""
 
     storage = InstructionGroups.storage
-    step_budget = DynamicEMA.step_budget
+    step_budget, averages = DynamicEMA.step_budget, DynamicEMA.averages
 
     def __init__(self, *, rank: int = 128, alpha: float = 256.0, dropout: float = 0.05,
                  targets: str | list[str] | None = None, train_projector: bool = True,

@@ -35,6 +35,7 @@ class DynamicEMA:
     needs_task_id = False
     storage = 'nothing between tasks; two copies of what trains while a task is trained'
     step_budget = 1.1
+    averages = True  # what is stored is an average: one method of a run may do that
 
     def __init__(self, *, ema_formula: Literal['released', 'paper'] = 'released',
                  ema_when: Literal['reuse', 'always', 'never'] = 'reuse',

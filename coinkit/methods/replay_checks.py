@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from coinkit.errors import Problem, unknown
+from coinkit.methods.beside import at_once_problems
 
 MODES = ('concat', 'ratio', 'cumulative', 'general')
 CHOICES = {'replay_mode': MODES, 'selection': ('quota', 'reservoir'), 'replay_select': ('random', 'upstream_file')}
@@ -42,6 +43,8 @@ def run_problems(config: Any, datasets: Any, *, replay_mode: str = 'concat', num
                  selection: str = 'quota', ratio: float = 0.1, replay_files: Mapping[str, Any] | None = None,
                  general: Mapping[str, Any] | None = None, **_: Any) -> list[Problem]:
     """What does not fit this run's tasks and data."""
+    if problems := at_once_problems(WHERE, config):
+        return problems
     names = [task.name for task in datasets.stream]
     extra = {**(replay_files or {}), **({'general': general} if general else {})}
     problems = [unknown(f'{WHERE}: replay_files', 'task', name, names) for name in replay_files or {} if name not in names]
