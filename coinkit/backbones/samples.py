@@ -53,7 +53,10 @@ class SampleEncoder:
         turns = checked_turns(sample.id, sample.turns, training=training)
         turns = with_image_tags(sample.id, self._own_boxes(turns, sample), len(sample.images),
                                 in_front=self.template.pictures_in_front)
-        ids, labels = self.template.render(turns, self.codec, training=training, max_length=self.max_length)
+        try:
+            ids, labels = self.template.render(turns, self.codec, training=training, max_length=self.max_length)
+        except DataError as error:
+            raise DataError(f'record {sample.id}: {error}') from error
         cut = self.max_length if training else None  # the published code cuts before and after expanding
         counts = [self.tokens_per_image if one == IMAGE_ID else 1 for one in ids[:cut]]
         ids, labels = _repeated(ids, counts)[:cut], _repeated(labels, counts)[:cut]

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from coinkit.backbones.text_codec import TextCodec
 from coinkit.backbones.turns import IMAGE_ID, IMAGE_TAG, Template, Tokens
 from coinkit.data.batch import IGNORE
-from coinkit.errors import ConfigError, unknown
+from coinkit.errors import ConfigError, DataError, unknown
 from coinkit.types import Turn
 
 SYSTEM = ('A chat between a curious user and an artificial intelligence assistant. '
@@ -82,6 +82,9 @@ class Plain(Template):
     pictures_in_front: ClassVar[bool] = True
 
     def render(self, turns: Sequence[Turn], codec: TextCodec, *, training: bool, max_length: int) -> Tokens:
+        if len(turns) != (2 if training else 1):
+            raise DataError(f"template 'plain' writes one picture and its caption; this conversation has {len(turns)} "
+                            "turns. template='vicuna_v1' writes conversations.")
         tags = IMAGE_TAG * turns[0].text.count(IMAGE_TAG)
         num_prompt = len(encode_with_images(tags, codec))
         ids = encode_with_images(tags + turns[1].text + '\n' if training else tags, codec)

@@ -124,6 +124,14 @@ def test_unusable_records_are_named(backbone, turns, images, training, message):
         backbone.encode(record, training=training)
 
 
+@pytest.mark.parametrize('texts', [('a?', 'b', 'c?', 'd'), ('a?', 'b', 'c?')])
+def test_plain_writes_one_round(tiny_llava_folder, texts):
+    backbone = Llava(str(tiny_llava_folder), device='meta', template='plain')
+    turns = tuple(Turn(('human', 'gpt')[number % 2], text) for number, text in enumerate(texts))
+    with pytest.raises(DataError, match=f"record rec-7: template 'plain' .* has {len(texts)} turns"):
+        backbone.encode(Sample('rec-7', 't', (Plain('red'),), turns), training=len(texts) == 4)
+
+
 def test_training_rows_are_cut(backbone):
     encoded = backbone.encode(sample('a?', 'word ' * 800), training=True)
     assert len(encoded.input_ids_L) == len(encoded.labels_L) == backbone.max_length == 512
