@@ -20,6 +20,7 @@ import re
 import stat
 import tempfile
 import weakref
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -32,7 +33,7 @@ from coinkit.data.scan import find_records
 from coinkit.data.strict_json import decode
 from coinkit.errors import DataError
 
-FORMAT = 1
+FORMAT = 2
 SUFFIX = '.coinkit-index'
 _MAGIC = b'coinkit-index\n'
 _ALIGN = 16
@@ -77,8 +78,11 @@ class RecordIndex:
 
     def finding(self, name: str) -> Any:
         """What the survey found under `name`; read only now, so that opening costs nothing."""
-        start, end = self._stored.header['findings'][name]
-        return json.loads(bytes(self._stored.findings[start:end]))
+        start, end, check = self._stored.header['findings'][name]
+        blob = bytes(self._stored.findings[start:end])
+        if zlib.crc32(blob) != check:
+            raise _damaged(self.path)
+        return json.loads(blob)
 
     def offset(self, index: int) -> int:
         """Byte offset of a record in the file."""
@@ -89,6 +93,8 @@ class RecordIndex:
         if not 0 <= index < len(self):
             raise IndexError(f'{self.path} holds {len(self)} records, none at {index}')
         start, end = map(int, self._spans[index])
+        if not 0 <= start < end <= self._stored.header['size']:
+            raise _damaged(self.path)
         raw = os.pread(self._file, end - start, start)
         if len(raw) < end - start:
             raise DataError(f'{self.path}: was cut short while it was in use; record {index} (at byte {start}) is gone.')
@@ -155,6 +161,10 @@ def _unreadable(path: Path, error: Exception) -> DataError:
     return DataError(f'{path}: cannot be read ({getattr(error, "strerror", None) or error}). Check the path and data.root.')
 
 
+def _damaged(path: Path) -> DataError:
+    return DataError(f'{path}: its index is damaged. Delete {_beside(path)} or {_in_cache(path)}; it is built anew.')
+
+
 def _parse(raw: bytes, path: Path, index: int, start: int) -> Record:
     try:
         record = decode(raw.decode())
@@ -199,7 +209,7 @@ def _build(path: Path, key: dict[str, Any], survey: Survey | None) -> _Stored:
     places, blobs = {}, b''
     for name, value in found.items():
         blob = json.dumps(value).encode()
-        places[name] = [len(blobs), len(blobs) + len(blob)]
+        places[name] = [len(blobs), len(blobs) + len(blob), zlib.crc32(blob)]
         blobs += blob
     return _Stored({**key, 'count': len(spans), 'digest': digest, 'findings': places}, spans, blobs)
 
@@ -210,14 +220,16 @@ def _read(place: Path, key: Mapping[str, Any]) -> _Stored | None:
         data = _map(place)
         if data[:len(_MAGIC)] != _MAGIC:
             return None
-        header_end = len(_MAGIC) + 8 + int.from_bytes(data[len(_MAGIC):len(_MAGIC) + 8], 'little')
-        header = json.loads(data[len(_MAGIC) + 8:header_end])
-        if any(header.get(name) != value for name, value in key.items()):
+        size, check = (int.from_bytes(data[len(_MAGIC) + at:len(_MAGIC) + at + 8], 'little') for at in (0, 8))
+        header_end = len(_MAGIC) + 16 + size
+        blob = data[len(_MAGIC) + 16:header_end]
+        header = json.loads(blob)
+        if zlib.crc32(blob) != check or any(header.get(name) != value for name, value in key.items()):
             return None
         first = -(-header_end // _ALIGN) * _ALIGN
         spans = np.frombuffer(data, np.int64, header['count'] * 2, first).reshape(-1, 2)
         findings = memoryview(data)[first + spans.nbytes:]
-        whole = len(findings) == max((end for _, end in header['findings'].values()), default=0)
+        whole = len(findings) == max((end for _, end, _ in header['findings'].values()), default=0)
         return _Stored(header, spans, findings) if whole else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # absent, cut short or not ours: build it again
         return None
@@ -225,7 +237,7 @@ def _read(place: Path, key: Mapping[str, Any]) -> _Stored | None:
 
 def _store(path: Path, built: _Stored) -> None:
     blob = json.dumps(built.header).encode()
-    head = _MAGIC + len(blob).to_bytes(8, 'little') + blob
+    head = _MAGIC + len(blob).to_bytes(8, 'little') + zlib.crc32(blob).to_bytes(8, 'little') + blob
     content = b''.join((head, bytes(-len(head) % _ALIGN), built.spans.tobytes(), built.findings))
     for place in (_beside(path), _in_cache(path)):
         try:

@@ -115,19 +115,21 @@ def test_damaged_files(tmp_path, unstored, data):
 
 
 @given(data=st.data())
-@settings(quick, max_examples=100)
+@settings(quick, max_examples=150)
 def test_a_damaged_index_is_built_again_or_not_used(tmp_path, data):
     """A stored index of other bytes leads to the records of the file or to an error, never to another exception."""
     path, stored = tmp_path / 'rows.json', tmp_path / ('rows.json' + SUFFIX)
     path.write_bytes(VALID[0])
-    open_index(path)
+    survey = Survey('ids', lambda records: {'ids': [record.get('id') for record in records]})
+    digest = open_index(path, survey=survey).digest
     raw = bytearray(stored.read_bytes())
     for _ in range(data.draw(st.integers(1, 3))):
         raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
     stored.write_bytes(raw[:data.draw(st.integers(0, len(raw)))] if data.draw(st.booleans()) else raw)
     try:
-        index = open_index(path)
-        [index.record(i) for i in range(len(index))]
+        index = open_index(path, survey=survey)
+        assert index.digest == digest and len(index) == len(ROWS)
+        assert [index.record(i) for i in range(len(index))] == ROWS and index.finding('ids') == [1, None, '2']
     except DataError as error:
         assert str(error).startswith(str(path))
     finally:
