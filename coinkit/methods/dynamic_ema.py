@@ -18,6 +18,7 @@ import torch
 
 from coinkit.errors import ConfigError, Problem, RunError
 from coinkit.hookspecs import hookimpl
+from coinkit.methods.beside import changing
 
 if TYPE_CHECKING:
     from coinkit.nn.ema import DynamicAverage
@@ -59,11 +60,16 @@ class DynamicEMA:
 
     @classmethod
     def preflight_run(cls, config: Any, datasets: Any, *, ema_when: str = 'reuse', **_: Any) -> list[Problem]:
-        """'reuse' needs somebody who says so."""
+        """'reuse' needs somebody who says so; a task is averaged in one phase."""
         from coinkit.registry import METHODS
 
+        if ema_when == 'never':
+            return []
         grouped = any(hasattr(METHODS.get(method['type']), 'reuses') for method in config.methods)
-        return [] if grouped or ema_when != 'reuse' else [NO_GROUPS]
+        phased = [Problem('methods', f'DynamicEMA averages tasks of one phase, and {name} trains other blocks from phase to '
+                          'phase.', f"Set ema_when='never', or leave out DynamicEMA or {name}.")
+                  for name, when in changing(config.methods).items() if when == 'phase']
+        return phased + ([] if grouped or ema_when != 'reuse' else [NO_GROUPS])
 
     # --- one task -----------------------------------------------------------------------------------------------
 

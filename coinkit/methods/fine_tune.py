@@ -23,6 +23,7 @@ class FineTune:
     needs_task_id = False
     storage = 'nothing'
     step_budget = 1.0
+    blocks_change = 'never'  # sub-classes: 'task' where every task trains a block of its own, 'phase' where phases differ
 
     def __init__(self, *, mode: Literal['lora', 'full'] = 'lora', rank: int = 128, alpha: float = 256.0,
                  dropout: float = 0.05, targets: str | list[str] | None = None, train_projector: bool = True,

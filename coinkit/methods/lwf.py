@@ -17,6 +17,7 @@ from torch import Tensor
 
 from coinkit.data.sampling import Mix
 from coinkit.errors import Problem, RunError
+from coinkit.methods.beside import at_once_problems, changing
 from coinkit.methods.lwf_cache import TeacherCache
 from coinkit.nn.losses import distillation, distillation_top_k
 from coinkit.nn.recall import Recall
@@ -48,6 +49,20 @@ class LwF:
         return [Problem(f'LwF: {key}', f'given {given!r}, allowed: {allowed}.') for key, given, fine, allowed in rules
                 if not fine]
 
+    @classmethod
+    def preflight_run(cls, config: Any, datasets: Any, **_: Any) -> list[Problem]:
+        """What does not go with the other methods, or not in this order."""
+        from coinkit.registry import METHODS
+
+        behind = config.methods[[METHODS.get(method['type']) for method in config.methods].index(cls):]
+        late = [name for name, when in changing(behind).items() if when == 'task']
+        never = [name for name, when in changing(config.methods).items() if when == 'phase']
+        return [*at_once_problems('LwF', config),
+                *(Problem('methods', f'LwF takes its teacher when a task begins, and {name}, listed behind it, adds a block '
+                          'then: the teacher would be without it.', f'List LwF behind {name}.') for name in late),
+                *(Problem('methods', f'LwF has one teacher per task, and {name} trains other blocks from phase to phase.',
+                          f'Leave out LwF or {name}.') for name in never)]
+
     def stored_numbers(self, state: Any) -> int:
         return 0
 
@@ -69,7 +84,8 @@ class LwF:
         """The teacher's values are for the blocks that trained when the task began."""
         if self.teacher and self._live(state) != self.blocks:
             raise RunError(f"LwF: the blocks {self.blocks} trained when it took the teacher's values, and "
-                           f'{self._live(state)} train now. List LwF after the method that adds or chooses blocks.')
+                           f'{self._live(state)} train now. List LwF after the method that adds blocks; beside one whose '
+                           'phases train different blocks it cannot be used.')
 
     def _live(self, state: Any) -> list[str]:
         return list(state.bank.live) if state.bank is not None else []

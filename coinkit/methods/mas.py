@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from coinkit.errors import Problem, RunError
+from coinkit.methods.beside import at_once_problems, held_problems
 from coinkit.nn.losses import quadratic
 
 
@@ -41,6 +42,11 @@ class MAS:
                  ('mas_output', mas_output, mas_output in ('logits', 'probs'), "'logits' or 'probs'")]
         return [Problem(f'MAS: {key}', f'given {given!r}, allowed: {allowed}.') for key, given, fine, allowed in rules
                 if not fine]
+
+    @classmethod
+    def preflight_run(cls, config: Any, datasets: Any, **_: Any) -> list[Problem]:
+        """What does not go with the other methods."""
+        return at_once_problems('MAS', config) + held_problems('MAS', config)
 
     def stored_numbers(self, state: Any) -> int:
         return sum(tensor.numel() for kept in (self.omega, self.anchor) for tensor in kept.values())

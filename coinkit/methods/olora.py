@@ -27,6 +27,7 @@ class OLoRA(FineTune):
 
     storage = 'one adapter per task, in the bank'
     step_budget = 1.1
+    blocks_change = 'task'
 
     def __init__(self, *, rank: int = 8, alpha: float = 32.0, dropout: float = 0.1, olora_lambda: float = 0.5,
                  olora_lambda2: float = 0.0, targets: str | list[str] | None = None, train_projector: bool = False):

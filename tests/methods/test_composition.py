@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from coinkit.engine import preflight
 from coinkit.engine.builder import build_methods
-from coinkit.errors import ConfigError
+from coinkit.errors import ConfigError, RunError
+from coinkit.plugins import load_plugins
 from coinkit.registry import METHODS
 from coinkit.testing.small_runs import config, write_config
 
 OLORA, MOELORA, REPLAY, LWF, MAS = (dict(type=name) for name in ('OLoRA', 'MoELoRA', 'Replay', 'LwF', 'MAS'))
 CIA, GROUPS, SINGLE, JOINT = (dict(type=name) for name in ('CIA', 'InstructionGroups', 'SingleTask', 'Joint'))
-MR_LORA, AVERAGE = dict(type='MRLoRA'), dict(type='DynamicEMA', ema_when='always')
+EWC, MR_LORA, AVERAGE = dict(type='EWC'), dict(type='MRLoRA'), dict(type='DynamicEMA', ema_when='always')
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _ewc_where_it_lies(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(ROOT / 'plugins' / 'coinkit-ewc')
+    load_plugins(['coinkit_ewc'])
+    yield
+    load_plugins()
 
 
 @pytest.mark.parametrize(('methods', 'text'), [
@@ -34,6 +46,8 @@ def test_two_that_claim_the_same_are_refused_by_name_before_anything_is_built(tm
     ([REPLAY, OLORA], ['Replay', 'OLoRA']), ([REPLAY, MOELORA, LWF], ['Replay', 'MoELoRA', 'LwF']),
     ([REPLAY, LWF, MAS], ['FineTune', 'Replay', 'LwF', 'MAS']), ([CIA, REPLAY, MAS], ['CIA', 'Replay', 'MAS']),
     ([GROUPS, AVERAGE, LWF], ['FineTune', 'InstructionGroups', 'DynamicEMA', 'LwF']),
+    ([OLORA, LWF], ['OLoRA', 'LwF']), ([MOELORA, EWC, AVERAGE], ['MoELoRA', 'EWC', 'DynamicEMA']),
+    ([MR_LORA, dict(type='DynamicEMA', ema_when='never')], ['MRLoRA', 'DynamicEMA']),
     ([MR_LORA, REPLAY], ['MRLoRA', 'Replay']), ([AVERAGE, OLORA], ['DynamicEMA', 'OLoRA'])])
 def test_methods_that_add_go_with_one_that_claims_or_with_fine_tune(tmp_path, methods, expected) -> None:
     cut_down = config(str(write_config(tmp_path / 'run.py', methods)))
@@ -56,8 +70,37 @@ def test_two_that_plan_the_phases_are_refused(tmp_path) -> None:
 
 
 @pytest.mark.parametrize('other', [JOINT, dict(type='ZeroShot')])
-@pytest.mark.parametrize('method', [REPLAY])
+@pytest.mark.parametrize('method', [REPLAY, LWF, MAS, EWC])
 def test_what_works_from_task_to_task_needs_tasks(tmp_path, method, other) -> None:
     cut_down = config(str(write_config(tmp_path / 'run.py', [other, method])))
     with pytest.raises(ConfigError, match=f'{method["type"]} works from task to task, and {other["type"]} trains no'):
         preflight.check(cut_down)
+
+
+@pytest.mark.parametrize(('methods', 'text'), [
+    ([OLORA, MAS], 'MAS holds blocks near their old values, and OLoRA trains other blocks from task to task'),
+    ([MAS, MR_LORA], 'MAS holds blocks near their old values, and MRLoRA trains other blocks from phase to phase'),
+    ([OLORA, EWC], 'EWC holds blocks near their old values, and OLoRA does not train the same blocks'),
+    ([EWC, MR_LORA], 'EWC holds blocks near their old values, and MRLoRA does not train the same blocks'),
+    ([LWF, OLORA], r'OLoRA, listed behind it, adds a block then: .* List LwF behind OLoRA'),
+    ([LWF, MR_LORA], r'MRLoRA trains other blocks from phase to phase. Leave out LwF or MRLoRA'),
+    ([MR_LORA, LWF], r'MRLoRA trains other blocks from phase to phase. Leave out LwF or MRLoRA'),
+    ([MR_LORA, AVERAGE], r"DynamicEMA averages tasks of one phase, and MRLoRA trains .* Set ema_when='never'")])
+def test_blocks_that_change_are_refused_beside_what_needs_the_same_before_the_first_step(tmp_path, methods, text) -> None:
+    with pytest.raises(ConfigError, match=text):
+        preflight.check(config(str(write_config(tmp_path / 'run.py', methods))))
+
+
+@pytest.mark.parametrize(('method', 'blocks'), [
+    (dict(type='OLoRA', rank=4, alpha=8), ('task-1', 'task-2')),
+    (dict(type='MRLoRA', rank=4, alpha=8, router_samples=2, router_steps=1, router_batch_size=2), ('expert', 'routing'))])
+@pytest.mark.parametrize('holding', ['MAS', 'EWC'])
+def test_blocks_that_change_unannounced_stop_the_run(mini_engine, tmp_path, monkeypatch, holding, method, blocks) -> None:
+    """As a third party's method might that does not say `blocks_change`."""
+    load_plugins(['coinkit_ewc'])
+    monkeypatch.setattr(METHODS.get(method['type']), 'blocks_change', 'never')
+    file = write_config(tmp_path / 'run.py', [method, dict(type=holding, num_samples=1)], plugins=['coinkit_ewc'])
+    text = rf"{holding}: the blocks \['{blocks[0]}'\] trained before and \['{blocks[1]}'\] train now"
+    with pytest.raises(RunError, match=text):
+        mini_engine.train(config(str(file), 'evaluation.limit=1', 'evaluation.zero_shot=False', 'schedule.steps=1',
+                                 'schedule.warmup_steps=0'), tmp_path / 'run')

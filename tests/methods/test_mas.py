@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from coinkit.errors import RunError
 from coinkit.methods.mas import MAS
 from coinkit.testing.small_runs import config, digest, logged, write_config
 
@@ -124,12 +123,6 @@ def test_the_penalty_acts_from_the_second_task_on(train) -> None:
 
 def test_lambda_0_is_sequential_lora_bit_for_bit(train) -> None:
     assert learnt(train('nothing', LORA, dict(type='MAS', num_samples=2, mas_lambda=0.0))) == learnt(train('plain', LORA))
-
-
-def test_a_method_with_new_blocks_for_every_task_is_refused(mini_engine, folder) -> None:
-    file = write_config(folder / 'olora.py', [dict(type='OLoRA', rank=4, alpha=8), dict(type='MAS', num_samples=1)])
-    with pytest.raises(RunError, match=r"MAS: the blocks \['task-1'\] trained before and \['task-2'\] train now"):
-        mini_engine.train(config(str(file), *QUICK), folder / 'olora')
 
 
 @pytest.mark.parametrize(('arguments', 'text'), [

@@ -34,6 +34,7 @@ class MRLoRA(FineTune):
 
     storage = 'one adapter (and projector), a router adapter, and references to a few records'
     step_budget = 1.1
+    blocks_change = 'phase'
 
     def __init__(self, *, rank: int = 128, alpha: float = 256.0, dropout: float = 0.05,
                  targets: str | list[str] | None = None, train_projector: bool = True, vision_lora: bool = False,

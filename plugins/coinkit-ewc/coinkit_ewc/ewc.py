@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
-from coinkit import Problem, RunError
+from coinkit import METHODS, Problem, RunError
 from torch import Tensor
 
 
@@ -47,6 +47,17 @@ class EWC:
                  ('num_samples', num_samples, num_samples >= 1, '1 or more')]
         return [Problem(f'EWC: {key}', f'given {given}, allowed: {allowed}.') for key, given, fine, allowed in rules
                 if not fine]
+
+    @classmethod
+    def preflight_run(cls, config: Any, datasets: Any, **_: Any) -> list[Problem]:
+        """What does not go with the other methods of the run."""
+        kinds = {method['type']: METHODS.get(method['type']) for method in config.methods}
+        changing = [name for name, kind in kinds.items() if getattr(kind, 'blocks_change', 'never') != 'never']
+        at_once = [name for name, kind in kinds.items() if getattr(kind, 'evaluates', 'policy') != 'policy']
+        return [*(Problem('methods', f'EWC holds blocks near their old values, and {name} does not train the same '
+                          'blocks in every task.', f'Leave out EWC or {name}.') for name in changing),
+                *(Problem('methods', f'EWC works from task to task, and {name} trains no sequence of tasks.',
+                          f'Leave out EWC or {name}.') for name in at_once)]
 
     def stored_numbers(self, state: Any) -> int:
         kept = [*self.fisher.values(), *self.anchor.values(), self.constant]
