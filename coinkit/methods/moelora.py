@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class MoELoRA(FineTune):
     """Sequential fine-tuning of a mixture of LoRA experts."""
 
-    step_budget = 1.2
+    step_budget = 1.1
 
     def __init__(self, *, num_experts: int = 8, rank: int = 128, alpha: float = 256.0, dropout: float = 0.05,
                  moe_dropout: Literal['shared', 'per_expert'] = 'shared', moe_r: Literal['total', 'per_expert'] = 'total',
