@@ -59,8 +59,9 @@ class DynamicEMA:
         return problems
 
     @classmethod
-    def preflight_run(cls, config: Any, datasets: Any, *, ema_when: str = 'reuse', **_: Any) -> list[Problem]:
-        """'reuse' needs somebody who says so; a task is averaged in one phase."""
+    def preflight_run(cls, config: Any, datasets: Any, *, ema_when: str = 'reuse',
+                      ema_scope: str = 'lora+projector', **_: Any) -> list[Problem]:
+        """'reuse' needs somebody who says so; a task is averaged in one phase; 'lora' needs one."""
         from coinkit.registry import METHODS
 
         if ema_when == 'never':
@@ -69,7 +70,10 @@ class DynamicEMA:
         phased = [Problem('methods', f'DynamicEMA averages tasks of one phase, and {name} trains other blocks from phase to '
                           'phase.', f"Set ema_when='never', or leave out DynamicEMA or {name}.")
                   for name, when in changing(config.methods).items() if when == 'phase']
-        return phased + ([] if grouped or ema_when != 'reuse' else [NO_GROUPS])
+        whole = [Problem('methods: ema_scope', f"'lora' given, and {method['type']} with mode='full' trains none.",
+                         "Set ema_scope='lora+projector': everything that trains.")
+                 for method in config.methods if ema_scope == 'lora' and method.get('mode') == 'full']
+        return phased + whole + ([] if grouped or ema_when != 'reuse' else [NO_GROUPS])
 
     # --- one task -----------------------------------------------------------------------------------------------
 

@@ -13,6 +13,9 @@ from coinkit.methods.beside import at_once_problems
 MODES = ('concat', 'ratio', 'cumulative', 'general')
 CHOICES = {'replay_mode': MODES, 'selection': ('quota', 'reservoir'), 'replay_select': ('random', 'upstream_file')}
 WHERE = 'Replay'
+DEFAULTS = {'num_samples': 100, 'selection': 'quota', 'replay_repeat': 1, 'ratio': 0.1}
+READ = {'concat': ('num_samples', 'selection', 'replay_repeat'), 'ratio': ('num_samples', 'selection', 'ratio'),
+        'cumulative': ('replay_repeat',), 'general': ('num_samples', 'replay_repeat')}  # which of them a mode reads
 
 
 def argument_problems(*, replay_mode: str = 'concat', num_samples: int = 100, replay_repeat: int = 1, ratio: float = 0.1,
@@ -33,10 +36,22 @@ def argument_problems(*, replay_mode: str = 'concat', num_samples: int = 100, re
     if (replay_select == 'upstream_file') != bool(replay_files):
         problems.append(Problem(f'{WHERE}: replay_files', "files are given exactly when replay_select='upstream_file'.",
                                 "Set replay_files={'Task': dict(type='InstructionJson', path=...)} with it."))
+    amounts = {'num_samples': num_samples, 'selection': selection, 'replay_repeat': replay_repeat, 'ratio': ratio}
+    problems += _ignored(amounts, replay_mode, replay_select)
     if replay_select == 'upstream_file' and replay_mode != 'concat':
         problems.append(Problem(f'{WHERE}: replay_mode', f"'{replay_mode}' does not go with replay_select='upstream_file'.",
                                 "Published files are added to the task's rows: use replay_mode='concat'."))
     return problems
+
+
+def _ignored(given: Mapping[str, Any], mode: str, select: str) -> list[Problem]:
+    """What was set and would not be read."""
+    if mode not in MODES:
+        return []
+    read = ('replay_repeat',) if select == 'upstream_file' else READ[mode]
+    how = f"replay_select='{select}'" if select == 'upstream_file' else f"replay_mode='{mode}'"
+    return [Problem(f'{WHERE}: {key}', f'{value!r} given, and {how} does not read it.', 'Leave it out.')
+            for key, value in given.items() if key not in read and value != DEFAULTS[key]]
 
 
 def run_problems(config: Any, datasets: Any, *, replay_mode: str = 'concat', num_samples: int = 100,

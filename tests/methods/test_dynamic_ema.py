@@ -177,6 +177,12 @@ def test_reuse_needs_a_method_that_makes_groups(tmp_path: Path) -> None:
     preflight.check(config(str(write_config(tmp_path / 'always.py', [dict(type='DynamicEMA', ema_when='always')]))))
 
 
+def test_a_scope_of_lora_needs_one(tmp_path: Path) -> None:
+    methods = [dict(type='FineTune', mode='full'), dict(type='DynamicEMA', ema_when='always', ema_scope='lora')]
+    with pytest.raises(ConfigError, match="ema_scope: 'lora' given, and FineTune with mode='full' trains none"):
+        preflight.check(config(str(write_config(tmp_path / 'full.py', methods))))
+
+
 # --- runs ---------------------------------------------------------------------------------------------------------
 
 

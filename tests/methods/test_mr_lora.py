@@ -54,6 +54,16 @@ def test_bad_arguments_are_told_before_anything_is_loaded(given: dict[str, Any],
     assert any(words in str(problem) for problem in MRLoRA.preflight(**given))
 
 
+def test_more_records_than_a_task_has_are_refused_by_preflight() -> None:
+    from coinkit.engine import preflight
+
+    sizes = ('benchmark.tasks.1.train.size=30', 'benchmark.tasks.3.train.size=8')
+    with pytest.raises(ConfigError, match='router_samples: 20 given, but the training set of GQA has 8 rows'):
+        preflight.check(config('mr_lora', *sizes))
+    preflight.check(config('mr_lora', *sizes, 'methods.0.router_samples=8'))
+    preflight.check(config('mr_lora', *sizes, tasks=('GQA',)))  # one expert needs no router
+
+
 def test_more_experts_than_letters_are_refused_by_preflight() -> None:
     from coinkit.engine import preflight
 

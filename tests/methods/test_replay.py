@@ -242,9 +242,20 @@ def test_a_quota_never_asks_for_a_row_twice() -> None:
     (dict(replay_mode='general'), 'a dataset is given exactly when'),
     (dict(replay_select='upstream_file'), 'files are given exactly when'),
     (dict(replay_mode='concatenate'), "Did you mean 'concat'"),
+    (dict(replay_mode='ratio', replay_repeat=5), "replay_repeat: 5 given, and replay_mode='ratio' does not read it."),
+    (dict(replay_mode='cumulative', num_samples=7), "num_samples: 7 given, and replay_mode='cumulative' does not read it."),
+    (dict(ratio=0.3), "ratio: 0.3 given, and replay_mode='concat' does not read it."),
+    (dict(replay_select='upstream_file', replay_files={'A': {}}, selection='reservoir'), "upstream_file' does not read it"),
 ])
 def test_bad_arguments(arguments, text) -> None:
     assert text in '\n'.join(map(str, Replay.preflight(**arguments)))
+
+
+@pytest.mark.parametrize('arguments', [
+    dict(replay_mode='ratio', ratio=0.3, num_samples=7, selection='reservoir'), dict(num_samples=7, replay_repeat=2),
+    dict(replay_mode='cumulative', replay_repeat=2, num_samples=100), dict(replay_mode='general', general={})])
+def test_what_a_mode_reads_may_be_set(arguments) -> None:
+    assert Replay.preflight(**arguments) == []
 
 
 @pytest.mark.parametrize(('arguments', 'text'), [

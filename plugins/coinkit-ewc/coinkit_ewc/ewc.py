@@ -39,14 +39,19 @@ class EWC:
         self.blocks: list[str] = []  # of the bank, whose values F and theta* are: others bear the same names
 
     @classmethod
-    def preflight(cls, *, ewc_lambda: float = 5000.0, gamma: float = 0.95, batch_size: int = 8, num_samples: int = 200,
+    def preflight(cls, *, ewc_lambda: float = 5000.0, mode: str = 'separate', gamma: float = 0.95,
+                  fisher_est: str = 'per_sample', batch_size: int = 8, num_samples: int = 200,
                   **_: Any) -> list[Problem]:
         """Values no run can use."""
         rules = [('ewc_lambda', ewc_lambda, ewc_lambda >= 0, '0 or more'), ('gamma', gamma, 0 <= gamma <= 1, '0 to 1'),
                  ('batch_size', batch_size, batch_size >= 1, '1 or more'),
                  ('num_samples', num_samples, num_samples >= 1, '1 or more')]
-        return [Problem(f'EWC: {key}', f'given {given}, allowed: {allowed}.') for key, given, fine, allowed in rules
-                if not fine]
+        unread = [('gamma', gamma, gamma != 0.95 and mode == 'separate', "mode='separate'"),
+                  ('batch_size', batch_size, batch_size != 8 and fisher_est == 'per_sample', "fisher_est='per_sample'")]
+        return [*(Problem(f'EWC: {key}', f'given {given}, allowed: {allowed}.')
+                  for key, given, fine, allowed in rules if not fine),
+                *(Problem(f'EWC: {key}', f'given {given}, and {by} does not read it.', 'Leave it out.')
+                  for key, given, ignored, by in unread if ignored)]
 
     @classmethod
     def preflight_run(cls, config: Any, datasets: Any, **_: Any) -> list[Problem]:

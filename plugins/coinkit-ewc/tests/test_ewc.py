@@ -196,11 +196,20 @@ def test_true_labels_are_drawn_from_the_model(toy: ToyState) -> None:
 # --- the plug-in as such ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('wrong', [{'ewc_lambda': -1.0}, {'gamma': 1.5}, {'batch_size': 0}, {'num_samples': 0}])
+@pytest.mark.parametrize('wrong', [{'ewc_lambda': -1.0}, {'gamma': 1.5, 'mode': 'online'}, {'num_samples': 0},
+                                   {'batch_size': 0, 'fisher_est': 'batch_sq'}])
 def test_values_no_run_can_use(wrong: dict[str, float]) -> None:
     (problem,) = EWC.preflight(**wrong)
     assert next(iter(wrong)) in str(problem) and 'allowed' in str(problem)
     assert EWC.preflight() == []
+
+
+def test_what_would_not_be_read_is_refused() -> None:
+    (gamma,), (size,) = EWC.preflight(gamma=0.5), EWC.preflight(batch_size=4)
+    assert "EWC: gamma: given 0.5, and mode='separate' does not read it." in str(gamma)
+    assert "EWC: batch_size: given 4, and fisher_est='per_sample' does not read it." in str(size)
+    assert EWC.preflight(gamma=0.5, mode='online') == EWC.preflight(batch_size=4, fisher_est='batch_sq') == []
+    assert EWC.preflight(gamma=0.95, batch_size=8) == []
 
 
 def test_only_the_public_api_is_imported() -> None:
