@@ -21,7 +21,7 @@ from coinkit.backbones.loading import Start, choice_problems, shapes_only
 from coinkit.backbones.minigpt_v2 import checkpoint as files
 from coinkit.backbones.minigpt_v2 import templates
 from coinkit.backbones.minigpt_v2.encoding import MiniGPTv2Encoder, collate_rows
-from coinkit.backbones.minigpt_v2.tensors import check_fit, model_tensors
+from coinkit.backbones.minigpt_v2.tensors import adapter_problems, fit_problems, model_tensors
 from coinkit.backbones.peft_io import PeftLora, add_peft_block
 from coinkit.backbones.pixels import pixel_reader
 from coinkit.backbones.text_codec import read_codec
@@ -83,12 +83,16 @@ class MiniGPTv2(DecoderBackbone):
 
     def _tensors(self, model: Any, lora_alpha: float | None) -> LazyTensors:
         """The model's tensors, unread; sets `kept_lora`. Names and shapes are checked before gigabytes are read."""
-        config, folder = self.sources.config, self.sources.folder
-        tensors, self.kept_lora = model_tensors(open_files(self.sources.files), config, source=folder, lora=self.lora,
-                                                alpha=lora_alpha)
+        config, source = self.sources.config, files.resolve(self.checkpoint)
+        base, trained = open_files(self.sources.files), open_files(self.sources.trained)
+        found = base | trained
+        tensors, self.kept_lora = model_tensors(found, config, source=source, lora=self.lora, alpha=lora_alpha)
         own = shapes_only(model, config, dtype=self.dtype).state_dict()
-        check_fit(tensors, {name: tuple(one.shape) for name, one in own.items()}, source=folder,
-                  tied=config.tie_word_embeddings)
+        problems = fit_problems(tensors, {name: tuple(one.shape) for name, one in own.items()}, source=source,
+                                tied=config.tie_word_embeddings)
+        if self.lora != 'drop':
+            problems += adapter_problems(found, config, source=source, expected=bool(self.sources.trained))
+        raise_problems(problems)
         return tensors
 
     def _encoder(self, name: str | None, legacy: bool | None, task_tag: str | None, chat_template: bool | None,

@@ -2,7 +2,7 @@
 
 Either one folder with everything (config.json, every tensor, tokenizer), or the three published parts: the picture tower
 `eva_vit_g.pth`, a Llama-2-chat folder, and the MiniGPT-v2 checkpoint with projection and adapters. The parts may lie in
-one folder, or be named one by one. Checks read names and sizes, no weight.
+one folder, or be named one by one. A checkpoint beside a whole model is laid over it. Checks read names and sizes, no weight.
 """
 
 from __future__ import annotations
@@ -15,7 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coinkit.backbones.checkpoint_kinds import wrong_kind
-from coinkit.backbones.weights import PICKLED, WHERE, read_json, weight_names, weight_problems
+from coinkit.backbones.minigpt_v2.tensors import of_this_model
+from coinkit.backbones.weights import (
+    NOT_WEIGHTS,
+    PICKLED,
+    WHERE,
+    open_files,
+    read_json,
+    weight_names,
+    weight_problems,
+)
 from coinkit.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -26,14 +35,15 @@ CURE = ('Get eva_vit_g.pth, meta-llama/Llama-2-7b-chat-hf and the MiniGPT-v2 che
         'them as vit=, llama= and checkpoint=, or put the three into one folder; '
         'or add --mini, which runs here without weights.')
 STANDARD = re.compile(r'(model|pytorch_model)([-.].*)?\.(safetensors|bin)')  # a language model's own files
-NOT_WEIGHTS = re.compile(r'consolidated\.\d+\.pth')  # Llama a second time, in Meta's own format
+META = re.compile(r'consolidated\.\d+\.pth')  # Llama a second time, in Meta's own format
 
 
 @dataclass(frozen=True)
 class Sources:
-    """`files` in the order in which they are laid over each other; `folder` has the tokenizer, `config` the sizes."""
+    """The tensors of `trained` are laid over those of `files`; `folder` has the tokenizer, `config` the sizes."""
 
     files: tuple[Path, ...]
+    trained: tuple[Path, ...]
     folder: Path
     config: MiniGPTv2Config
 
@@ -51,19 +61,19 @@ def sources(checkpoint: str, *, llama: str | None, vit: str | None) -> Sources:
     language = _language_folder(path, llama)
     own = read_json(path / 'config.json')
     if _whole(path, own, llama, vit):
-        return Sources(tuple(path / name for name in weight_names(path)), path, MiniGPTv2Config(**own))
-    sizes = {} if _is_llama(own) else own
-    config = MiniGPTv2Config(**{**sizes, 'llm': read_json(language / 'config.json')})
-    return Sources(tuple(part_files(path, language, vit)), _tokenizer_folder(path, language), config)
+        beside = tuple(file for file in _beside(path) if any(map(of_this_model, open_files([file]))))
+        return Sources(tuple(path / name for name in weight_names(path)), beside, path, MiniGPTv2Config(**own))
+    own = {**({} if _is_llama(own) else own), 'llm': read_json(language / 'config.json')}
+    base, trained = part_files(path, language, vit)
+    return Sources(tuple(base), tuple(trained), _tokenizer_folder(path, language), MiniGPTv2Config(**own))
 
 
-def part_files(path: Path, language: Path, vit: str | None) -> Iterable[Path]:
-    """Picture tower, language model, and last what was trained: its tensors win where one has them twice."""
+def part_files(path: Path, language: Path, vit: str | None) -> tuple[list[Path], list[Path]]:
+    """Picture tower and language model; and what was trained: its tensors win where one has them twice."""
     others = [path] if path.is_file() else _other_files(path)
     towers = [file for file in others if _is_tower(file)]
-    yield from [Path(vit).expanduser()] if vit else towers
-    yield from (language / name for name in _language_names(language))
-    yield from (file for file in others if file not in towers)
+    base = [Path(vit).expanduser()] if vit else towers
+    return base + [language / name for name in _language_names(language)], [file for file in others if file not in towers]
 
 
 def checkpoint_problems(checkpoint: str, *, llama: str | None, vit: str | None, weights: bool = True) -> list[Problem]:
@@ -80,7 +90,8 @@ def checkpoint_problems(checkpoint: str, *, llama: str | None, vit: str | None, 
         own = read_json(path / 'config.json')
         if _whole(path, own, llama, vit):
             found = (weight_problems(path, CURE) if weights else []) + _tokenizer_problems(path)
-            return found + damaged_files(path / name for name in (weight_names(path) if weights else []))
+            names = weight_names(path) if weights else []
+            return found + damaged_files([*(path / name for name in names), *(_beside(path) if weights else [])])
         return _part_problems(path, llama, vit, weights)
     except ConfigError as error:
         return list(error.problems)
@@ -102,7 +113,8 @@ def _part_problems(path: Path, llama: str | None, vit: str | None, weights: bool
     if weights and len(others) == len(towers):
         problems.append(Problem(WHERE, f"'{path}' has no MiniGPT-v2 checkpoint (a .pth or .safetensors file with "
                                 'llama_proj and the adapters).', CURE))
-    return problems + damaged_files(part_files(path, language, vit) if weights and language else others if weights else [])
+    given = [file for part in part_files(path, language, vit) for file in part] if language else others
+    return problems + damaged_files(given if weights else [])
 
 
 def damaged_files(found: Iterable[Path]) -> list[Problem]:
@@ -178,8 +190,14 @@ def _language_names(language: Path) -> list[str]:
 
 def _other_files(folder: Path) -> list[Path]:
     """Weight files that are not a language model's; a pickled file with a safetensors twin is left out."""
-    files = [file for file in sorted(folder.iterdir()) if file.is_file() and not STANDARD.fullmatch(file.name)
-             and not NOT_WEIGHTS.fullmatch(file.name)]
+    files = [file for file in sorted(folder.iterdir()) if file.is_file() and not file.name.startswith(NOT_WEIGHTS)]
     safe = [file for file in files if file.suffix == '.safetensors']
     stems = {file.stem for file in safe}
-    return safe + [file for file in files if file.suffix in PICKLED and file.stem not in stems]
+    pickled = [file for file in files if file.suffix in PICKLED and file.stem not in stems]
+    return [file for file in safe + pickled if not STANDARD.fullmatch(file.name) and not META.fullmatch(file.name)]
+
+
+def _beside(folder: Path) -> list[Path]:
+    """Weight files of a whole folder that are not those it is loaded from."""
+    names = weight_names(folder)
+    return [file for file in _other_files(folder) if file.name not in names]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,13 +26,14 @@ if TYPE_CHECKING:
     from coinkit.backbones.minigpt_v2.configuration import MiniGPTv2Config
 
 WRAPPED, LLAMA, TOWER, NORM = 'llama_model.base_model.model.', 'llama_model.', 'visual_encoder.', 'ln_vision.'
-OWN = (LLAMA, TOWER, NORM, 'llama_proj.')
 LANGUAGE = ('model.', 'lm_head.')
 TOWER_FILE = ('cls_token', 'pos_embed', 'patch_embed.', 'blocks.', 'norm.', 'fc_norm.', 'head.')
+KNOWN = (LLAMA, TOWER, NORM, 'llama_proj.', *LANGUAGE, *TOWER_FILE)
 UNUSED = re.compile(r'visual_encoder\.(norm|fc_norm|head)\..*|.*\.rotary_emb\.inv_freq')
 BLOCK = re.compile(r'visual_encoder\.blocks\.(\d+)\..*')
 ADAPTER = re.compile(r'(?P<module>.+)\.lora_(?P<half>[AB])(\.(?P<name>[^.]+))?\.weight')
 POSITIONS = 'visual_encoder.pos_embed'
+DROP = "Was the copy cut short? lora='drop' loads the language model without adapters."
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,11 @@ def own_name(name: str, depth: int) -> str | None:
     return None if beyond or UNUSED.fullmatch(name) else name
 
 
+def of_this_model(name: str) -> bool:
+    """Whether a tensor of this name is one of MiniGPT-v2's, in its own spelling or PEFT's."""
+    return name.startswith(KNOWN) or LLAMA in name or ADAPTER.fullmatch(name) is not None
+
+
 def official_name(name: str) -> str:
     """The published name of one of the model's own tensors."""
     return WRAPPED + name.removeprefix(LLAMA) if name.startswith(LLAMA) else name
@@ -87,14 +93,39 @@ def model_tensors(tensors: Mapping[str, Any], config: MiniGPTv2Config, *, source
     return mine, None
 
 
-def check_fit(tensors: LazyTensors, shapes: Mapping[str, tuple[int, ...]], *, source: Path, tied: bool) -> None:
-    """Raise ConfigError naming every tensor that is missing, extra or of another shape, before one is read."""
+def fit_problems(tensors: LazyTensors, shapes: Mapping[str, tuple[int, ...]], *, source: Path, tied: bool) -> list[Problem]:
+    """Every tensor that is missing, extra or of another shape, before one is read."""
     optional = {f'{LLAMA}lm_head.weight'} if tied else set()
     shared = tensors.keys() & shapes.keys()
     wrong = [(name, shape_of(tensors[name]), shapes[name]) for name in shared if shape_of(tensors[name]) != shapes[name]]
     missing = shapes.keys() - tensors.keys() - optional
-    if problems := tensor_problems(source, missing, tensors.keys() - shapes.keys(), wrong):
-        raise ConfigError(problems)
+    return tensor_problems(source, missing, tensors.keys() - shapes.keys(), wrong)
+
+
+def adapter_problems(tensors: Mapping[str, Any], config: MiniGPTv2Config, *, source: Path, expected: bool) -> list[Problem]:
+    """Adapters that the published checkpoint has and `tensors` lack, and a rank that is not the config's.
+
+    Without any the model would load all the same, as the bare language model. That is right only for one whose adapters
+    were merged before: it has no names of PEFT's wrapper, and no file of its own was `expected` to bring them.
+    """
+    mine = renamed(tensors, lambda name: own_name(name, config.vit['depth']))
+    pairs, targets = _adapters(mine, source), config.lora['target_modules']
+    linears = [module for name in mine if _is_target(module := name.removesuffix('.weight'), targets)]
+    if not pairs:
+        due = expected or any(name.startswith(WRAPPED) for name in tensors)
+        at = f' at {listed(linears)}' if linears else ''
+        return [Problem(WHERE, f"'{source}' holds no adapters (lora_A, lora_B), expected{at}.", DROP)] if due else []
+    problems = []
+    if missing := [module for module in linears if module not in pairs]:
+        problems.append(Problem(WHERE, f"'{source}': adapters are missing at {listed(missing)}.", DROP))
+    if not linears:
+        problems.append(Problem('config.json: lora.target_modules', f'{targets!r} names no linear of the language model.'))
+    rank = shape_of(next(iter(pairs.values()))[0])[0]
+    if rank != config.lora['r']:
+        problems.append(Problem(
+            'config.json: lora.r', f"is {config.lora['r']}, but the adapters in '{source}' have rank {rank}. Their scale is "
+            'alpha / r.', "Give a folder whose config.json has both under 'lora'."))
+    return problems
 
 
 def _adapters(tensors: LazyTensors, source: Path) -> dict[str, tuple[Any, Any]]:
@@ -111,6 +142,16 @@ def _adapters(tensors: LazyTensors, source: Path) -> dict[str, tuple[Any, Any]]:
         raise ConfigError(Problem(WHERE, f"'{source}': one half of the adapter is missing at {listed(half)}.",
                                   'Was the copy cut short?'))
     return {module: (pair['A'], pair['B']) for module, pair in halves.items()}
+
+
+def _is_target(module: str, targets: str | Sequence[str]) -> bool:
+    """Whether PEFT would adapt this part of the language model: a pattern for the whole name, or endings."""
+    name = module.removeprefix(LLAMA)
+    if name == module:
+        return False
+    if isinstance(targets, str):
+        return re.fullmatch(targets, name) is not None
+    return f'.{name}'.endswith(tuple(f'.{one}' for one in targets))
 
 
 def _checked_rank(pairs: Mapping[str, tuple[Any, Any]], tensors: LazyTensors, source: Path) -> int:

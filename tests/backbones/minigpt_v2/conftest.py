@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from tests.backbones.minigpt_v2.tiny import GOLDEN
 
@@ -57,3 +57,17 @@ def fresh(whole):
     from coinkit.backbones.minigpt_v2 import MiniGPTv2
 
     return lambda **options: MiniGPTv2(str(whole), **{'dtype': 'float32', 'device': 'cpu', **options})
+
+
+@pytest.fixture
+def broken(whole, tmp_path):
+    """A copy of the whole folder with some tensors changed: None leaves one out."""
+    def make(**changes):
+        folder = tmp_path / 'broken'
+        shutil.copytree(whole, folder)
+        tensors = load_file(folder / 'weights.safetensors') | {name.replace('__', '.'): one for name, one in changes.items()}
+        (folder / 'weights.safetensors').unlink()
+        kept = {name: one for name, one in tensors.items() if one is not None}
+        save_file(kept, folder / 'model.safetensors', metadata={'format': 'pt'})
+        return str(folder)
+    return make

@@ -1,4 +1,4 @@
-"""MiniGPT-v2's files: one folder or three parts, adapters merged or kept, and what is wrong with a bad one."""
+"""MiniGPT-v2's files: one folder or three parts, and what is wrong with a bad one."""
 
 from __future__ import annotations
 
@@ -7,32 +7,17 @@ import shutil
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from coinkit.backbones.inject import find_targets
 from coinkit.backbones.minigpt_v2 import MiniGPTv2
 from coinkit.backbones.minigpt_v2.checkpoint import resolve
-from coinkit.backbones.minigpt_v2.configuration import MiniGPTv2Config
 from coinkit.backbones.minigpt_v2.tensors import Computed, model_tensors, official_name, resized_positions
 from coinkit.errors import CoinkitError, ConfigError
 from coinkit.registry import BACKBONES
-from tests.backbones.minigpt_v2.tiny import GOLDEN, LLAMA, write_parts
+from tests.backbones.minigpt_v2.tiny import GOLDEN, with_tiny_sizes, write_parts
 
 TINY = dict(dtype='float32', device='cpu')
-
-
-@pytest.fixture
-def broken(whole, tmp_path):
-    """A copy of the whole folder with some tensors changed: None leaves one out."""
-    def make(**changes):
-        folder = tmp_path / 'broken'
-        shutil.copytree(whole, folder)
-        tensors = load_file(folder / 'weights.safetensors') | {name.replace('__', '.'): one for name, one in changes.items()}
-        (folder / 'weights.safetensors').unlink()
-        kept = {name: one for name, one in tensors.items() if one is not None}
-        save_file(kept, folder / 'model.safetensors', metadata={'format': 'pt'})
-        return str(folder)
-    return make
 
 
 def same(backbone, other) -> bool:
@@ -102,12 +87,6 @@ def test_three_parts_by_name(tmp_path, weights, golden_config, tiny_minigpt):
     assert same(MiniGPTv2(str(tmp_path), **named, **TINY), tiny_minigpt)
 
 
-def with_tiny_sizes(folder, golden_config):
-    """Without a config beside them the parts are of the published sizes."""
-    kept = {key: golden_config[key] for key in ('vit', 'img_size', 'max_txt_len')}
-    (folder / 'config.json').write_text(json.dumps({'model_type': 'minigpt_v2', **kept}))
-
-
 def test_parts_of_other_sizes_than_published(tmp_path, weights, golden_config):
     """A .pth beside `llama` and `vit` is the published model: the tiny tower does not fit it, found before reading."""
     parts = write_parts(tmp_path, weights, golden_config['llm'])
@@ -125,25 +104,6 @@ def test_parts_beside_the_language_model(tmp_path, weights, golden_config):
     backbone = MiniGPTv2(str(tmp_path), device='meta')
     assert backbone.model.config.text_config.hidden_size == golden_config['llm']['hidden_size']
     assert backbone.model.config.vit['depth'] == 39
-
-
-def test_adapters_dropped(fresh, weights):
-    name = 'model.layers.1.self_attn.v_proj.weight'
-    bare = fresh(lora='drop').model.state_dict()[f'llama_model.{name}']
-    assert torch.equal(bare, weights[LLAMA + name])
-
-
-def test_alpha(fresh, weights):
-    stem = f'{LLAMA}model.layers.0.self_attn.q_proj'
-    update = weights[f'{stem}.lora_B.default.weight'] @ weights[f'{stem}.lora_A.default.weight']
-    found = fresh(lora_alpha=256).model.state_dict()['llama_model.model.layers.0.self_attn.q_proj.weight']
-    torch.testing.assert_close(found, weights[f'{stem}.weight'] + 64 * update)
-
-
-def test_merged_in_fp32_then_cast(whole, tiny_minigpt):
-    name = 'llama_model.model.layers.0.self_attn.q_proj.weight'
-    half = MiniGPTv2(str(whole), dtype='bfloat16', device='cpu').model.state_dict()[name]
-    assert torch.equal(half, tiny_minigpt.model.state_dict()[name].bfloat16())
 
 
 @pytest.mark.parametrize('lora', ['merge', 'keep'])
@@ -193,18 +153,6 @@ def test_tensors_that_do_not_fit_are_named(broken, case):
         MiniGPTv2(broken(**changes), **TINY)
 
 
-def test_adapters_that_do_not_fit_are_named(whole, tmp_path, weights):
-    stem = f'{LLAMA}model.layers.0.self_attn.q_proj.lora_'
-    config = MiniGPTv2Config(**json.loads((whole / 'config.json').read_text()))
-    for change, words in (({f'{stem}B.default.weight': None}, 'one half of the adapter is missing at .*q_proj'),
-                          ({f'{stem}A.default.weight': torch.ones(4, 9)}, r'64 x 64, its adapter \[64, 4\] x \[4, 9\]'),
-                          ({f'{LLAMA}model.layers.0.self_attn.q_proj.weight': None}, 'q_proj is adapted but not there'),
-                          ({f'{stem}A.second.weight': torch.ones(4, 64)}, 'several adapters: default, second')):
-        tensors = {name: one for name, one in (weights | change).items() if one is not None}
-        with pytest.raises(ConfigError, match=words):
-            model_tensors(tensors, config, source=tmp_path)
-
-
 def test_damaged_files_are_all_named_before_loading(whole, tmp_path, weights, golden_config):
     parts = write_parts(tmp_path, weights, golden_config['llm'])
     for key in ('vit', 'checkpoint'):
@@ -246,24 +194,33 @@ def test_whole_tensors_of_the_checkpoint_win(tmp_path, weights, golden_config):
     assert MiniGPTv2(str(tmp_path), **TINY).model.visual_encoder.cls_token.eq(7).all()
 
 
+def test_a_checkpoint_beside_the_whole_model(tmp_path, whole, weights, golden_config, tiny_minigpt):
+    """It is laid over the folder's own tensors; files of something else are no part of the model."""
+    trained = {name: one for name, one in weights.items() if 'lora' in name or name.startswith('llama_proj')}
+    for name in ('config.json', 'tokenizer.model'):
+        shutil.copy(whole / name, tmp_path)
+    base = {name: one for name, one in weights.items() if 'lora' not in name}
+    save_file(base | {'llama_proj.bias': torch.zeros(64)}, tmp_path / 'model.safetensors', metadata={'format': 'pt'})
+    with pytest.raises(ConfigError, match='holds no adapters'):
+        MiniGPTv2(str(tmp_path), **TINY)
+    torch.save({'model': trained}, tmp_path / 'minigptv2_checkpoint.pth')
+    shutil.copy(GOLDEN / 'minigpt_v2' / 'io.safetensors', tmp_path)
+    for name in ('training_args.bin', 'optimizer.pt'):
+        torch.save({'lr': 1}, tmp_path / name)
+    assert same(MiniGPTv2(str(tmp_path), **TINY), tiny_minigpt)
+    torch.save({'model': trained | {'other.lora_A.weight': torch.ones(4, 64)}}, tmp_path / 'minigptv2_checkpoint.pth')
+    with pytest.raises(ConfigError, match='one half of the adapter is missing at other'):
+        MiniGPTv2(str(tmp_path), **TINY)
+    (tmp_path / 'minigptv2_checkpoint.pth').write_bytes(b'version https://git-lfs')
+    assert "minigptv2_checkpoint.pth' is no torch file" in problems(tmp_path)
+
+
 def test_prompt_template_without_place_for_the_question(whole, tmp_path):
     shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
     config = json.loads((whole / 'config.json').read_text()) | {'prompt_template': '[INST]'}
     (tmp_path / 'config.json').write_text(json.dumps(config))
     with pytest.raises(ConfigError, match='prompt_template'):
         MiniGPTv2(str(tmp_path), **TINY)
-
-
-def test_other_adapted_modules(whole, tmp_path, weights, tiny_minigpt):
-    """Whatever linears the checkpoint adapts are merged or kept."""
-    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
-    stem = f'{LLAMA}model.layers.1.self_attn.k_proj.lora_'
-    extra = {f'{stem}A.default.weight': torch.randn(4, 64), f'{stem}B.default.weight': torch.randn(64, 4)}
-    save_file(weights | extra, tmp_path / 'weights.safetensors', metadata={'format': 'pt'})
-    ids = torch.tensor([[1, 5, 9, 14]])
-    merged, kept = (MiniGPTv2(str(tmp_path), **TINY, lora=lora).model(input_ids=ids).logits for lora in ('merge', 'keep'))
-    torch.testing.assert_close(merged, kept, rtol=0, atol=1e-4)
-    assert not torch.allclose(merged, tiny_minigpt.model(input_ids=ids).logits, atol=1e-3)
 
 
 def problems(checkpoint, **options) -> str:

@@ -57,3 +57,9 @@ def write_parts(folder: Path, weights: dict[str, torch.Tensor], llm: dict, *, ad
     torch.save({'model': trained, 'optimizer': {'state': {}}, 'epoch': 3}, folder / 'minigptv2_checkpoint.pth')
     return {'checkpoint': str(folder / 'minigptv2_checkpoint.pth'), 'llama': str(llama),
             'vit': str(folder / 'eva_vit_g.pth')}
+
+
+def with_tiny_sizes(folder: Path, golden_config: dict) -> None:
+    """Without a config beside them the parts are of the published sizes."""
+    kept = {key: golden_config[key] for key in ('vit', 'img_size', 'max_txt_len', 'lora')}
+    (folder / 'config.json').write_text(json.dumps({'model_type': 'minigpt_v2', **kept}))
