@@ -2,7 +2,8 @@
 
 Either one folder with everything (config.json, every tensor, tokenizer), or the three published parts: the picture tower
 `eva_vit_g.pth`, a Llama-2-chat folder, and the MiniGPT-v2 checkpoint with projection and adapters. The parts may lie in
-one folder, or be named one by one. A checkpoint beside a whole model is laid over it. Checks read names and sizes, no weight.
+one folder, Llama's files in a folder of their own there or beside the others, or be named one by one. A checkpoint beside
+a whole model is laid over it. Checks read names and sizes, no weight.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ def sources(checkpoint: str, *, llama: str | None, vit: str | None) -> Sources:
     if _whole(path, own, llama, vit):
         beside = tuple(file for file in _beside(path) if any(map(of_this_model, open_files([file]))))
         return Sources(tuple(path / name for name in weight_names(path)), beside, path, MiniGPTv2Config(**own))
-    own = {**({} if _is_llama(own) else own), 'llm': read_json(language / 'config.json')}
+    if language != path or _is_llama(own):
+        own = {**({} if _is_llama(own) else own), 'llm': read_json(language / 'config.json')}
     base, trained = part_files(path, language, vit)
     return Sources(tuple(base), tuple(trained), _tokenizer_folder(path, language), MiniGPTv2Config(**own))
 
@@ -104,7 +106,8 @@ def _part_problems(path: Path, llama: str | None, vit: str | None, weights: bool
         problems.append(Problem('backbone.llama', f"is not given, and '{path}' has no folder of a Llama model (config.json "
                                 "with model_type 'llama') or more than one.", CURE))
     else:
-        problems += _llama_problems(language) + _tokenizer_problems(_tokenizer_folder(path, language))
+        problems += [] if language == path and _is_flat(path) else _llama_problems(language)
+        problems += _tokenizer_problems(_tokenizer_folder(path, language))
         problems += weight_problems(language, CURE, where='backbone.llama') if weights else []
     others = [path] if path.is_file() else _other_files(path)
     towers = [file for file in others if _is_tower(file)]
@@ -170,6 +173,12 @@ def _is_llama(config: dict) -> bool:
     return config.get('model_type') == 'llama'
 
 
+def _is_flat(folder: Path) -> bool:
+    """Whether Llama's own files lie under a config of the whole model, beside the other parts."""
+    own = read_json(folder / 'config.json')
+    return not _is_llama(own) and not own.keys().isdisjoint(('llm', 'text_config')) and bool(_language_names(folder))
+
+
 def _is_tower(file: Path) -> bool:
     return file.name.startswith('eva_vit')
 
@@ -180,8 +189,9 @@ def _language_folder(path: Path, llama: str | None) -> Path | None:
         return Path(llama).expanduser()
     if not path.is_dir() or _is_llama(read_json(path / 'config.json')):
         return path if path.is_dir() else None
-    inner = [folder for folder in sorted(path.iterdir()) if _is_llama(read_json(folder / 'config.json'))]
-    return inner[0] if len(inner) == 1 else None
+    found = [folder for folder in sorted(path.iterdir()) if _is_llama(read_json(folder / 'config.json'))]
+    found += [path] if _is_flat(path) else []
+    return found[0] if len(found) == 1 else None
 
 
 def _language_names(language: Path) -> list[str]:

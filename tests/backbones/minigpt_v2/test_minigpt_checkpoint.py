@@ -215,6 +215,22 @@ def test_a_checkpoint_beside_the_whole_model(tmp_path, whole, weights, golden_co
     assert "minigptv2_checkpoint.pth' is no torch file" in problems(tmp_path)
 
 
+def test_everything_in_one_flat_folder(tmp_path, weights, golden_config, tiny_minigpt):
+    """Llama's own files beside the other parts, under one config of the whole model."""
+    write_parts(tmp_path, weights, golden_config['llm'])
+    for file in (tmp_path / 'Llama-2-chat').iterdir():
+        shutil.move(file, tmp_path)
+    (tmp_path / 'config.json').write_text(json.dumps(golden_config))
+    (tmp_path / 'Llama-2-chat').rmdir()
+    assert MiniGPTv2.preflight(str(tmp_path)) == []
+    assert same(MiniGPTv2(str(tmp_path), **TINY), tiny_minigpt)
+    shutil.move(tmp_path / 'eva_vit_g.pth', tmp_path.parent / f'{tmp_path.name}_vit.pth')
+    assert same(MiniGPTv2(str(tmp_path), vit=f'{tmp_path}_vit.pth', **TINY), tiny_minigpt)
+    (tmp_path / 'other').mkdir()
+    (tmp_path / 'other' / 'config.json').write_text('{"model_type": "llama"}')
+    assert 'or more than one' in problems(tmp_path, vit=f'{tmp_path}_vit.pth')
+
+
 def test_prompt_template_without_place_for_the_question(whole, tmp_path):
     shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
     config = json.loads((whole / 'config.json').read_text()) | {'prompt_template': '[INST]'}
