@@ -1,10 +1,11 @@
-"""A model from its weights: checked arguments, strict loading, or random weights, or shapes alone.
+"""A model from its weights: strict loading, or random weights, or shapes alone.
 
 A missing, extra or mis-shaped tensor is an error that names it. Every model comes frozen: the method chooses what trains.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -15,15 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from coinkit.backbones.arguments import DTYPES
 from coinkit.backbones.weights import WHERE, LazyTensors, shape_of, tensor_problems
-from coinkit.errors import CoinkitError, ConfigError, Problem, unknown
+from coinkit.errors import CoinkitError, ConfigError
 
 logger = logging.getLogger(__name__)
 logging.getLogger('bitsandbytes').setLevel(logging.ERROR)  # it tells at every import which kernels this CPU lacks
 SMALL = 2**30  # bytes: what loads in a moment needs no progress bar
-DTYPES = {'bfloat16': torch.bfloat16, 'float32': torch.float32}
-ATTENTION = ('auto', 'sdpa', 'eager', 'flash_attention_2')
-QUANTIZATIONS = ('4bit', '8bit')
 
 
 @dataclass(frozen=True)
@@ -58,21 +57,6 @@ class Start:
         return model.eval().requires_grad_(False)
 
 
-def choice_problems(given: Mapping[str, Any], **allowed: Any) -> list[Problem]:
-    """A problem for each argument that is none of its allowed names; `dtype`, `attn`, `quantization` are always checked."""
-    allowed = {'dtype': DTYPES, 'attn': ATTENTION, 'quantization': QUANTIZATIONS, **allowed}
-    wrong = [unknown(f'backbone.{key}', key, given[key], names)
-            for key, names in allowed.items() if given.get(key) is not None and given[key] not in names]
-    return wrong + _quantization_problems(given.get('quantization'))
-
-
-def _quantization_problems(quantization: str | None) -> list[Problem]:
-    if quantization is None or importlib.util.find_spec('bitsandbytes') is not None:
-        return []
-    return [Problem('backbone.quantization', f"'{quantization}' needs bitsandbytes, which is not installed.",
-                    "Install it with: pip install 'coinkit[quant]'.")]
-
-
 def choose_device(device: str) -> torch.device:
     """'auto' is the GPU where there is one."""
     return torch.device(('cuda' if torch.cuda.is_available() else 'cpu') if device == 'auto' else device)
@@ -84,8 +68,13 @@ def choose_attention(attn: str, device: torch.device, dtype: torch.dtype) -> str
         return attn
     fits = device.type == 'cuda' and dtype == torch.bfloat16 and importlib.util.find_spec('flash_attn') is not None
     chosen = 'flash_attention_2' if fits else 'sdpa'
-    logger.info('attention: %s', chosen)
+    _say_attention(chosen)
     return chosen
+
+
+@functools.cache  # once per process, however many models it builds
+def _say_attention(chosen: str) -> None:
+    logger.info('attention: %s', chosen)
 
 
 def load_pretrained(cls: type[nn.Module], config: Any, tensors: LazyTensors, *, folder: Path, dtype: torch.dtype,

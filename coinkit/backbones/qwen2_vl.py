@@ -20,9 +20,10 @@ class Qwen2VL(TransformersBackbone):
 
     processor_kind = QwenProcessor
 
-    def __init__(self, checkpoint: str, *, dtype: str = 'bfloat16', template: str | None = None, max_length: int = 2048,
-                 min_pixels: int | None = None, max_pixels: int | None = None, attn: str = 'auto', device: str = 'auto',
-                 lora_scope: str = 'language', lora_targets: str | Sequence[str] | None = None,
+    def __init__(self, checkpoint: str, *, dtype: str = 'bfloat16', template: str | None = None,
+                 max_length: int | None = None, min_pixels: int | None = None, max_pixels: int | None = None,
+                 attn: str = 'auto', device: str = 'auto', lora_scope: str = 'language',
+                 lora_targets: str | Sequence[str] | None = None,
                  init_seed: int | None = None, quantization: str | None = None,
                  key_mapping: Mapping[str, str] | None = None):
         raise_problems(_pixel_problems(min_pixels, max_pixels))

@@ -21,11 +21,12 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from coinkit.backbones.arguments import choice_problems, row_length
 from coinkit.backbones.base import Backbone
 from coinkit.backbones.chat import choose_template
 from coinkit.backbones.chat_samples import ChatEncoder, collate_extras
 from coinkit.backbones.hub_folder import SIDE_FILES, check_folder, local_folder, read_config, stop_ids
-from coinkit.backbones.loading import Start, choice_problems, shapes_only
+from coinkit.backbones.loading import Start, shapes_only
 from coinkit.backbones.model_parts import find_parts, linears_of
 from coinkit.backbones.processors import Processor, load_processor
 from coinkit.backbones.weights import open_folder
@@ -56,20 +57,21 @@ class TransformersBackbone(Backbone):
     processor_kind: ClassVar[type[Processor]] = Processor
     samples: ChatEncoder
 
-    def __init__(self, checkpoint: str, *, dtype: str = 'bfloat16', template: str | None = None, max_length: int = 2048,
-                 attn: str = 'auto', device: str = 'auto', lora_scope: str = 'language',
+    def __init__(self, checkpoint: str, *, dtype: str = 'bfloat16', template: str | None = None,
+                 max_length: int | None = None, attn: str = 'auto', device: str = 'auto', lora_scope: str = 'language',
                  lora_targets: str | Sequence[str] | None = None, init_seed: int | None = None,
                  quantization: str | None = None, key_mapping: Mapping[str, str] | None = None):
-        raise_problems(self.preflight(checkpoint, dtype=dtype, template=template, attn=attn, lora_scope=lora_scope,
-                                      init_seed=init_seed, quantization=quantization))
+        raise_problems(self.preflight(checkpoint, dtype=dtype, template=template, max_length=max_length, attn=attn,
+                                      device=device, lora_scope=lora_scope, init_seed=init_seed, quantization=quantization,
+                                      key_mapping=key_mapping))
         start = Start.of(dtype, device, attn, init_seed, quantization)
         self.checkpoint, self.folder, self.dtype = checkpoint, local_folder(checkpoint), start.dtype
         config = read_config(self.folder)
+        context = getattr(config.get_text_config(), 'max_position_embeddings', None)
+        self.max_length = row_length(max_length, context)
+        self.context_length = context or self.max_length
         self.model = self._build(config, start, key_mapping)
         self._name_parts(lora_scope, lora_targets)
-        text = config.get_text_config()
-        self.context_length = getattr(text, 'max_position_embeddings', None) or max_length
-        self.max_length = min(max_length, self.context_length)
         self.processor = load_processor(self.folder, config, kind=self.processor_kind)
         self.eos_ids = stop_ids(self.folder, self.processor.tokenizer)
         self.samples = self._encoder(template)

@@ -8,20 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
+from coinkit.backbones.arguments import choice_problems, row_length
 from coinkit.backbones.decoder import DecoderBackbone
 from coinkit.backbones.llava.checkpoint import Source
 from coinkit.backbones.llava.templates import TEMPLATES, make_template
 from coinkit.backbones.llava.vocabulary import published_rows, trim_codec, trim_config
-from coinkit.backbones.loading import Start, choice_problems
+from coinkit.backbones.loading import Start
 from coinkit.backbones.pixels import ASPECT_RATIOS, pixel_reader
 from coinkit.backbones.samples import SampleEncoder
 from coinkit.backbones.text_codec import read_codec
 from coinkit.backbones.weights import LazyTensors, read_json
 from coinkit.errors import Problem, raise_problems
+
+if TYPE_CHECKING:
+    from transformers import LlavaConfig
+
+RATIOS = {None: 'pad', 'square': 'crop', **{name: name for name in ASPECT_RATIOS}}  # a config's word, and ours
 
 
 class Llava(DecoderBackbone):
@@ -30,7 +36,8 @@ class Llava(DecoderBackbone):
     `checkpoint` is llava-hf/llava-1.5-7b-hf, liuhaotian/llava-v1.5-7b (their 13b likewise), or a language model alone
     (lmsys/vicuna-7b-v1.5). What the folder does not hold stands beside it: `vision_tower` is a folder of CLIP-L/336,
     `projector` an mm_projector.bin; given, they replace the checkpoint's own. The vocabulary is the published one: rows
-    that a hub copy appended for its picture token are left out. `init_seed` builds random weights from config.json
+    that a hub copy appended for its picture token are left out. `image_aspect_ratio` 'pad', 'crop' or 'stretch' makes a
+    picture square; None is the config's word, 'pad' where it has none. `init_seed` builds random weights from config.json
     alone; `mask_correction=False` is CoIN's label mask, `legacy` the tokenizer behaviour when the folder does not say;
     `key_mapping` renames a checkpoint's tensors first, pattern to replacement.
     """
@@ -41,29 +48,31 @@ class Llava(DecoderBackbone):
     lora_targets = r'model\.language_model\.layers\.\d+\..*\.(q|k|v|o|gate|up|down)_proj'
 
     def __init__(self, checkpoint: str, *, vision_tower: str | None = None, projector: str | None = None,
-                 dtype: str = 'bfloat16', template: str | None = None, max_length: int = 2048,
-                 image_aspect_ratio: str = 'pad', attn: str = 'auto', device: str = 'auto', legacy: bool | None = None,
+                 dtype: str = 'bfloat16', template: str | None = None, max_length: int | None = None,
+                 image_aspect_ratio: str | None = None, attn: str = 'auto', device: str = 'auto', legacy: bool | None = None,
                  mask_correction: bool = True, init_seed: int | None = None, quantization: str | None = None,
                  key_mapping: Mapping[str, str] | None = None):
         raise_problems(self.preflight(
-            checkpoint, vision_tower=vision_tower, projector=projector, dtype=dtype, template=template, attn=attn,
-            image_aspect_ratio=image_aspect_ratio, init_seed=init_seed, quantization=quantization))
+            checkpoint, vision_tower=vision_tower, projector=projector, dtype=dtype, template=template,
+            max_length=max_length, attn=attn, device=device, image_aspect_ratio=image_aspect_ratio, init_seed=init_seed,
+            quantization=quantization, key_mapping=key_mapping))
         start = Start.of(dtype, device, attn, init_seed, quantization)
         self.checkpoint, self.dtype = checkpoint, start.dtype
         self.source = Source.of(checkpoint, vision_tower, projector)
         self.codec = read_codec(self.source.folder, legacy=legacy)
-        self.model = self._build(start, key_mapping)
-        self.context_length = self.model.config.text_config.max_position_embeddings
-        self.max_length = min(max_length, self.context_length)
-        self.samples = self._encoder(template, mask_correction, image_aspect_ratio)
+        config = self.source.config()
+        self.context_length = config.text_config.max_position_embeddings
+        self.max_length = row_length(max_length, self.context_length)
+        self.model = self._build(config, start, key_mapping)
+        ratio = image_aspect_ratio or RATIOS[self.source.fields.get('image_aspect_ratio')]
+        self.samples = self._encoder(template, mask_correction, ratio)
         side = self.model.config.vision_config.image_size
         self.image_shape = (3, side, side)
         self.eos_ids = frozenset({self.codec.eos_id, *_ids(self.model.generation_config.eos_token_id)})
 
-    def _build(self, start: Start, key_mapping: Mapping[str, str] | None) -> Any:
+    def _build(self, config: LlavaConfig, start: Start, key_mapping: Mapping[str, str] | None) -> Any:
         from coinkit.backbones.llava.modeling import LlavaForConditionalGeneration as Model
 
-        config = self.source.config()
         if rows := published_rows(config, self.codec):
             trim_config(config, rows, placeholder=self.codec.unk_id)
             self.codec = trim_codec(self.codec, rows)
@@ -112,6 +121,7 @@ class Llava(DecoderBackbone):
 
     def save(self, folder: str | Path) -> None:
         """Write a hub-format folder that `Llava` loads again: weights, tokenizer, template and pixel statistics."""
+        self.model.config.image_aspect_ratio = self.samples.read_pixels.aspect_ratio
         self.model.save_pretrained(str(folder), save_original_format=False)
         self._save_side_files(Path(folder))
 
@@ -120,7 +130,13 @@ class Llava(DecoderBackbone):
                   **config: Any) -> list[Problem]:
         problems = choice_problems(config, template=TEMPLATES, image_aspect_ratio=ASPECT_RATIOS)
         source = Source.of(checkpoint, vision_tower, projector)
-        return problems + source.problems(weights=config.get('init_seed') is None)
+        if found := source.problems(weights=config.get('init_seed') is None):
+            return problems + found
+        word = source.fields.get('image_aspect_ratio')
+        if config.get('image_aspect_ratio') is None and word not in RATIOS:
+            problems.append(Problem(f"{source.folder / 'config.json'}: image_aspect_ratio", f'{word!r} is not supported.',
+                                    f"Give backbone.image_aspect_ratio: {', '.join(ASPECT_RATIOS)}."))
+        return problems
 
 
 def _ids(value: int | Sequence[int] | None) -> tuple[int, ...]:

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
+from coinkit.backbones.arguments import choice_problems, row_length
 from coinkit.backbones.boxes import COIN, MINIGPT
 from coinkit.backbones.decoder import DecoderBackbone
-from coinkit.backbones.loading import Start, choice_problems, shapes_only
+from coinkit.backbones.loading import Start, shapes_only
 from coinkit.backbones.minigpt_v2 import checkpoint as files
 from coinkit.backbones.minigpt_v2 import templates
 from coinkit.backbones.minigpt_v2.encoding import MiniGPTv2Encoder, collate_rows
@@ -52,25 +53,25 @@ class MiniGPTv2(DecoderBackbone):
     lora_targets = r'llama_model\.model\.layers\.\d+\.self_attn\.(q|v)_proj'
 
     def __init__(self, checkpoint: str, *, llama: str | None = None, vit: str | None = None, dtype: str = 'bfloat16',
-                 template: str | None = None, max_length: int = 2048, attn: str = 'auto', device: str = 'auto',
+                 template: str | None = None, max_length: int | None = None, attn: str = 'auto', device: str = 'auto',
                  legacy: bool | None = True, init_seed: int | None = None, quantization: str | None = None,
                  lora: str = 'merge', lora_alpha: float | None = None, task_tag: str | None = None,
                  chat_template: bool | None = None, max_txt_len: int | None = None, blip_caption: str | None = None,
                  boxes: str | None = None, missing_image: str = 'text'):
         raise_problems(self.preflight(
-            checkpoint, llama=llama, vit=vit, dtype=dtype, template=template, attn=attn, device=device, init_seed=init_seed,
-            quantization=quantization, lora=lora, task_tag=task_tag, blip_caption=blip_caption, boxes=boxes,
-            missing_image=missing_image))
+            checkpoint, llama=llama, vit=vit, dtype=dtype, template=template, max_length=max_length, attn=attn,
+            device=device, init_seed=init_seed, quantization=quantization, lora=lora, task_tag=task_tag,
+            max_txt_len=max_txt_len, blip_caption=blip_caption, boxes=boxes, missing_image=missing_image))
         start = Start.of(dtype, device, attn, init_seed, quantization)
         self.checkpoint, self.dtype, self.lora, self.missing_image = checkpoint, start.dtype, lora, missing_image
         self.kept_lora: PeftLora | None = None
         self.kept_bank: AdapterBank | None = None
         self.sources = files.sources(checkpoint, llama=llama, vit=vit)
+        self.context_length = self.sources.config.text_config.max_position_embeddings
+        self.max_length = row_length(max_length, self.context_length)
         self.model = self._build(start, lora_alpha)
         if self.kept_lora is not None:
             self.kept_bank = self.insert_bank(targets=list(self.kept_lora.factors))
-        self.context_length = self.model.config.text_config.max_position_embeddings
-        self.max_length = min(max_length, self.context_length)
         self.samples = self._encoder(template, legacy, task_tag, chat_template, max_txt_len, blip_caption, boxes)
         self.image_shape = (3, self.model.config.img_size, self.model.config.img_size)
         self.eos_ids = frozenset({self.codec.eos_id})

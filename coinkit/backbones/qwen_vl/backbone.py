@@ -13,9 +13,10 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from coinkit.backbones.arguments import choice_problems, row_length
 from coinkit.backbones.boxes import COIN, QWEN
 from coinkit.backbones.decoder import DecoderBackbone
-from coinkit.backbones.loading import Start, choice_problems
+from coinkit.backbones.loading import Start
 from coinkit.backbones.memory import DecoderSizes
 from coinkit.backbones.pixels import pixel_reader
 from coinkit.backbones.qwen_vl import checkpoint as folders
@@ -44,19 +45,21 @@ class QwenVL(DecoderBackbone):
     vision_tower: ClassVar[str] = 'transformer.visual'
     lora_targets = r'transformer\.h\.\d+\.(attn\.c_attn|attn\.c_proj|mlp\.w1|mlp\.w2)'
 
-    def __init__(self, checkpoint: str, *, dtype: str = 'bfloat16', template: str | None = None, max_length: int = 2048,
-                 picture: str | None = None, boxes: str | None = None, label_mask: str = 'published',
-                 drop_first_character: bool | None = None, attn: str = 'auto', device: str = 'auto',
-                 init_seed: int | None = None, quantization: str | None = None,
+    def __init__(self, checkpoint: str, *, dtype: str = 'bfloat16', template: str | None = None,
+                 max_length: int | None = None, picture: str | None = None, boxes: str | None = None,
+                 label_mask: str = 'published', drop_first_character: bool | None = None, attn: str = 'auto',
+                 device: str = 'auto', init_seed: int | None = None, quantization: str | None = None,
                  key_mapping: Mapping[str, str] | None = None):
-        raise_problems(self.preflight(checkpoint, dtype=dtype, template=template, picture=picture, boxes=boxes,
-                                      label_mask=label_mask, attn=attn, init_seed=init_seed, quantization=quantization))
+        raise_problems(self.preflight(
+            checkpoint, dtype=dtype, template=template, max_length=max_length, picture=picture, boxes=boxes,
+            label_mask=label_mask, attn=attn, device=device, init_seed=init_seed, quantization=quantization,
+            key_mapping=key_mapping))
         start = Start.of(dtype, device, attn, init_seed, quantization)
         self.checkpoint, self.folder, self.dtype = checkpoint, folders.resolve(checkpoint), start.dtype
+        self.context_length = folders.read_config(self.folder).max_position_embeddings
+        self.max_length = row_length(max_length, self.context_length)
         self.model = self._build(start, key_mapping)
         config = self.model.config
-        self.context_length = config.max_position_embeddings
-        self.max_length = min(max_length, self.context_length)
         self.image_shape = (3, config.visual['image_size'], config.visual['image_size'])
         self.samples = self._read_folder(template, picture, boxes, label_mask)
         of_coin = self.template_name == 'coin'

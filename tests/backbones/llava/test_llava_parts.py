@@ -18,7 +18,7 @@ GOLDEN = Path(__file__).parents[2] / 'golden'
 
 
 def said(**config) -> str:
-    return '\n'.join(map(str, Llava.preflight(**{key: None if value is None else str(value)
+    return '\n'.join(map(str, Llava.preflight(**{key: str(value) if isinstance(value, Path) else value
                                                  for key, value in config.items()})))
 
 
@@ -109,6 +109,24 @@ def test_hub_folders_have_their_own_parts(tiny_llava_folder, own):
 def test_other_llavas_are_refused(original, field, value):
     edit(original / 'config.json', **{field: value})
     assert f'config.json: {field}: {value!r} is not supported' in said(checkpoint=original)
+
+
+@pytest.mark.parametrize('word, ratio', [('pad', 'pad'), ('square', 'crop'), (None, 'pad')])
+def test_the_configs_word_on_pictures(original, word, ratio, tmp_path):
+    edit(original / 'config.json', image_aspect_ratio=word)
+    backbone = Llava(str(original), dtype='float32', device='cpu')
+    assert backbone.samples.read_pixels.aspect_ratio == ratio
+    backbone.save(tmp_path / 'saved')
+    assert Llava(str(tmp_path / 'saved'), device='meta').samples.read_pixels.aspect_ratio == ratio
+    given = Llava(str(original), device='meta', image_aspect_ratio='stretch')
+    assert given.samples.read_pixels.aspect_ratio == 'stretch'
+
+
+def test_tiles_are_refused(original):
+    edit(original / 'config.json', image_aspect_ratio='anyres')
+    assert "config.json: image_aspect_ratio: 'anyres' is not supported. Give backbone.image_aspect_ratio: pad" in said(
+        checkpoint=original)
+    assert said(checkpoint=original, image_aspect_ratio='pad') == ''
 
 
 def test_a_single_linear_as_projector(own):
