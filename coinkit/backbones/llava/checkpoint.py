@@ -6,7 +6,7 @@ tensors under transformers' names. Nothing is converted or written.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -44,7 +44,10 @@ VOCABULARY = ('embed_tokens.weight', 'lm_head.weight')  # tensors with a row per
 
 @dataclass(frozen=True)
 class Source:
-    """The parts as given: `folder` alone, or with a CLIP folder and a projector's file that replace its own."""
+    """The parts as given: `folder` alone, or with a CLIP folder and a projector's file that replace its own.
+
+    An original folder may keep its projector apart, in an mm_projector file of its own.
+    """
 
     folder: Path
     vision_tower: Path | None = None
@@ -113,9 +116,18 @@ class Source:
         problems = []
         if self.vision_tower is None and not any(name.startswith(TOWER) for name in names):
             problems.append(Problem('backbone.vision_tower', f'{looks} holds no vision tower.', TOWER_CURE))
-        if self.projector is None and not any('projector' in name for name in names):
+        if own := self._own_projector(names):
+            problems += _projector_problems(own)
+        elif self.projector is None and not any('projector' in name for name in names):
             problems.append(Problem('backbone.projector', f'{looks} holds no projector.', PROJECTOR_CURE))
         return problems + (_linear_problems(self.folder, names) if self.projector is None else [])
+
+    def _own_projector(self, names: Iterable[str]) -> Path | None:
+        """The projector's file in a folder of the original format whose weights, called `names`, have none."""
+        if self.projector is not None or self.kind != 'llava_original' or any('projector' in name for name in names):
+            return None
+        file = _projector_file(self.folder)
+        return file if file.is_file() else None
 
     def _part_problems(self, weights: bool) -> list[Problem]:
         problems = _tower_problems(self.vision_tower, weights) if self.vision_tower else []
@@ -142,8 +154,8 @@ class Source:
         found = renamed(open_folder(self.folder), lambda name: model_name(name, key_mapping))
         if self.vision_tower is not None:
             found = _without(found, TOWER) | renamed(open_folder(self.vision_tower), tower_name)
-        if self.projector is not None:
-            found = _without(found, PROJECTOR) | renamed(open_files([self.projector]), projector_name)
+        if projector := self.projector or self._own_projector(found):
+            found = _without(found, PROJECTOR) | renamed(open_files([projector]), projector_name)
         if rows is None:
             return found
         return {name: FirstRows(one, rows) if name.endswith(VOCABULARY) else one for name, one in found.items()}

@@ -65,6 +65,34 @@ def test_everything_wrong_is_said_at_once(folder):
         assert words in text
 
 
+@pytest.fixture
+def apart(original_folder, tmp_path):
+    """An original folder with its projector in mm_projector.bin alone."""
+    folder = shutil.copytree(original_folder, tmp_path / 'original')
+    tensors = load_file(folder / 'weights.safetensors')
+    projector = {name: tensors.pop(name) for name in list(tensors) if 'mm_projector' in name}
+    save_file(tensors, folder / 'weights.safetensors', metadata={'format': 'pt'})
+    torch.save(projector, folder / 'mm_projector.bin')
+    return folder
+
+
+def test_an_original_folder_with_its_projector_apart(apart, original_folder):
+    assert said(apart) == ''
+    whole, found = (Llava(str(one), dtype='float32', device='cpu').model.state_dict() for one in (original_folder, apart))
+    assert whole.keys() == found.keys() and all(torch.equal(whole[name], found[name]) for name in whole)
+
+
+@pytest.mark.parametrize('content, words', [
+    (None, 'holds no projector'), ({'other.weight': torch.zeros(2)}, 'mm_projector.bin. holds no tensor named mm_projector'),
+    ({'model.mm_projector.weight': torch.zeros(2)}, 'mm_projector.bin. holds a single linear')])
+def test_a_projector_apart_that_is_none(apart, content, words):
+    (apart / 'mm_projector.bin').unlink()
+    if content:
+        torch.save(content, apart / 'mm_projector.bin')
+    with pytest.raises(ConfigError, match=words):
+        Llava(str(apart), dtype='float32', device='cpu')
+
+
 def test_missing_shards_are_named(folder):
     (folder / 'model.safetensors').unlink()
     index = {'weight_map': {'a': 'model-00001-of-00002.safetensors', 'b': 'model-00002-of-00002.safetensors'}}
