@@ -22,6 +22,7 @@ from coinkit.engine.partial import PartialAnswers
 from coinkit.engine.run_dir import RunDir
 from coinkit.errors import RunError
 from coinkit.metrics.base import bad_image_counts
+from coinkit.nn.seeding import derive
 from coinkit.registry import METRICS
 from coinkit.types import BAD_IMAGE, Cell, Prediction, Query, Sample, ScoreMatrix, Task
 
@@ -90,7 +91,7 @@ class Evaluator:
         """The stage whose adapter answers each sample; None = the one in the model."""
         if not self.state.hooks.has('coinkit_route'):
             return None
-        self.state.seed('route', task.name)
+        self.state.seed('route', *(derive(one.id, *one.turns) for one in samples))  # by the questions, not the task's name
         name = task.name if self.knows_task else None
         queries = [Query(sample.id, sample.images, sample.turns, name) for sample in samples]
         routed = self.state.hooks.first('coinkit_route', state=self.state, queries=queries)

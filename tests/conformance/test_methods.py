@@ -15,6 +15,12 @@ ARGUMENTS: dict[str, dict[str, Any]] = {  # what small runs need beside the defa
     'MRLoRA': dict(router_samples=2, router_steps=2, router_batch_size=2)}
 BESIDE: dict[str, list[dict[str, Any]]] = {}  # methods that one needs beside it
 
+ROUTES = 'test_routes_see_neither_answers_nor_names'
+
 for name in METHODS.names():
     globals()[f'Test{name}'] = type(f'Test{name}', (MethodBattery,), {
         'method': dict(type=name, **ARGUMENTS.get(name, {})), 'beside': BESIDE.get(name, ())})
+
+TestMRLoRARandom = type('TestMRLoRARandom', (MethodBattery,), {  # routes that are drawn; the rest is as above
+    'method': dict(type='MRLoRA', router_fallback='random', **ARGUMENTS['MRLoRA']), 'options': ['evaluation.limit=9'],
+    **{name: None for name in vars(MethodBattery) if name.startswith('test_') and name != ROUTES}})
