@@ -6,6 +6,8 @@ Parameter names anywhere in coinkit are the names of `backbone.model.named_param
 
 from __future__ import annotations
 
+import logging
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -20,6 +22,8 @@ from coinkit.types import Query, Sample
 
 if TYPE_CHECKING:
     from coinkit.nn.bank import AdapterBank
+
+logger = logging.getLogger(__name__)
 
 
 class Backbone(ABC):
@@ -66,17 +70,32 @@ class Backbone(ABC):
 
     def insert_bank(self, *, targets: str | list[str] | None = None, gate: str = 'none', dropout: float = 0.0,
                     dropout_mode: str = 'shared') -> AdapterBank:
-        """Put an empty adapter bank on the model's linears; `targets` as in PEFT, default the language model's."""
-        from coinkit.backbones.inject import inject
+        """Put an empty adapter bank on the model's linears; `targets` as in PEFT, default the language model's.
 
-        return inject(self.model, targets=targets or self.lora_targets, gate=gate, dropout=dropout,
+        Linears that the model does not read (`unread`) are left out: an adapter there would never get a gradient.
+        """
+        from coinkit.backbones.inject import find_targets, inject
+
+        targets = targets or self.lora_targets
+        if self.unread and (idle := len(find_targets(self.model, targets)) - len(self.find_targets(targets))):
+            logger.info('%d linears in %s get no adapter: the model does not read them', idle, ', '.join(self.unread))
+        return inject(self.model, targets=targets, exclude=self._unread_pattern, gate=gate, dropout=dropout,
                       dropout_mode=dropout_mode)
 
     def find_targets(self, targets: str | list[str] | None = None) -> list[str]:
         """Names of the linears that `insert_bank` would take."""
         from coinkit.backbones.inject import find_targets
 
-        return find_targets(self.model, targets or self.lora_targets)
+        return find_targets(self.model, targets or self.lora_targets, self._unread_pattern)
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """Modules whose output the model does not read: nothing in them gets a gradient, so nothing in them is trained."""
+        return ()
+
+    @property
+    def _unread_pattern(self) -> str | None:
+        return rf'({"|".join(map(re.escape, self.unread))})\..+' if self.unread else None
 
     def read_lora(self, folder: str) -> Mapping[str, tuple[Tensor, Tensor]]:
         """A and B by module, of a PEFT LoRA folder."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +159,12 @@ def import_peft(model: nn.Module, folder: str | os.PathLike[str], *, block: str 
 
 
 def add_peft_block(bank: AdapterBank, lora: PeftLora, *, block: str, trainable: bool = True) -> None:
-    """Add a LoRA that was read as a new block of an existing bank over the same modules."""
+    """Add a LoRA that was read as a new block of an existing bank over the same modules.
+
+    Where its B is zero it does nothing and needs no place: LLaVA's released runs adapt a layer that is not read.
+    """
+    factors = {name: (A, B) for name, (A, B) in lora.factors.items() if name in bank.layers or B.any()}
+    lora = replace(lora, factors=factors)
     _check_fit(bank, lora)
     own_draws = torch.Generator()  # the start is overwritten: leave the global random state alone
     bank.add(block, rank=lora.rank, scale=lora.scale, trainable=trainable, generator=own_draws)

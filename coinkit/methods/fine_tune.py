@@ -63,6 +63,8 @@ class FineTune:
             of_projector = bool(backbone.projector) and name.startswith(f'{backbone.projector}.')
             of_vision = bool(backbone.vision_tower) and name.startswith(f'{backbone.vision_tower}.')
             parameter.requires_grad_(self.train_projector if of_projector else self.train_vision if of_vision else True)
+        for module in backbone.unread:
+            backbone.model.get_submodule(module).requires_grad_(False)
         return True
 
     def insert_bank(self, backbone: Any, config: Any) -> AdapterBank:

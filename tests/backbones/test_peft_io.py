@@ -128,6 +128,21 @@ def test_import_as_a_further_block(tmp_path):
     assert not bank.blocks['old'].trainable and bank.blocks['fresh'].trainable
 
 
+def test_factors_that_do_nothing_need_no_place(tmp_path):
+    """A released run adapts linears that are not read: their B stays zero."""
+    model = llava()
+    bank = filled_bank(model, [('a', 4, 2.0)])
+    idle = bank.targets[0]
+    bank.layers[idle].bank_B.data.zero_()
+    wanted = logits(model)
+    export_peft(bank, tmp_path)
+    other = llava()
+    smaller = inject(other, targets=TARGETS, exclude=[idle])
+    add_peft_block(smaller, read_peft(tmp_path), block='old')
+    assert idle not in smaller.targets
+    torch.testing.assert_close(logits(other), wanted, **CLOSE)
+
+
 def test_merged_export(tmp_path):
     model = llava()
     bank = filled_bank(model, [('a', 4, 2.0), ('b', 2, 0.3)])

@@ -10,8 +10,8 @@ from coinkit.engine import preflight
 from coinkit.engine.builder import build_methods
 from coinkit.errors import ConfigError, RunError
 from coinkit.plugins import load_plugins
-from coinkit.registry import METHODS
-from coinkit.testing.small_runs import config, write_config
+from coinkit.registry import BACKBONES, METHODS
+from coinkit.testing.small_runs import adapter, config, write_config
 
 OLORA, MOELORA, REPLAY, LWF, MAS = (dict(type=name) for name in ('OLoRA', 'MoELoRA', 'Replay', 'LwF', 'MAS'))
 CIA, GROUPS, SINGLE, JOINT = (dict(type=name) for name in ('CIA', 'InstructionGroups', 'SingleTask', 'Joint'))
@@ -91,6 +91,34 @@ def test_blocks_that_change_are_refused_beside_what_needs_the_same_before_the_fi
         preflight.check(config(str(write_config(tmp_path / 'run.py', methods))))
 
 
+TOWER = ['q_proj', 'k_proj', 'v_proj', 'out_proj', 'fc1', 'fc2']  # of the picture encoder; the first three of both
+SMALL_LORA = dict(rank=4, alpha=8, targets=TOWER)
+QUICK = ('evaluation.limit=1', 'evaluation.zero_shot=False', 'schedule.steps=1', 'schedule.warmup_steps=0')
+
+
+@pytest.mark.parametrize('methods', [
+    [dict(type='OLoRA', **SMALL_LORA, olora_lambda2=0.1)],
+    [dict(type='FineTune', **SMALL_LORA), dict(type='MAS', num_samples=1)],
+    [dict(type='FineTune', **SMALL_LORA), dict(type='EWC', num_samples=1)],
+    [dict(type='FineTune', **SMALL_LORA), AVERAGE],
+    [dict(type='FineTune', mode='full', train_vision=True), AVERAGE]], ids=lambda methods: methods[-1]['type'])
+def test_a_picture_encoder_whose_last_layer_is_not_read(mini_engine, tmp_path, monkeypatch, methods) -> None:
+    """As LLaVA-1.5's: it reads the last but one, so nothing behind it ever gets a gradient."""
+    build = BACKBONES.build
+
+    def reading_the_last_but_one(arguments, **more):
+        backbone = build(arguments, **more)
+        backbone.model.config.vision_feature_layer = -2
+        return backbone
+
+    load_plugins(['coinkit_ewc'])
+    monkeypatch.setattr(BACKBONES, 'build', reading_the_last_but_one)
+    file = write_config(tmp_path / 'run.py', methods, plugins=['coinkit_ewc'])
+    mini_engine.train(config(str(file), *QUICK), tmp_path / 'run')
+    names = [name for name in adapter(tmp_path / 'run', '02-gqa') if 'vision_tower' in name]
+    assert any('layers.3.' in name for name in names) and not any('layers.4.' in name for name in names)
+
+
 @pytest.mark.parametrize(('method', 'blocks'), [
     (dict(type='OLoRA', rank=4, alpha=8), ('task-1', 'task-2')),
     (dict(type='MRLoRA', rank=4, alpha=8, router_samples=2, router_steps=1, router_batch_size=2), ('expert', 'routing'))])
@@ -102,5 +130,4 @@ def test_blocks_that_change_unannounced_stop_the_run(mini_engine, tmp_path, monk
     file = write_config(tmp_path / 'run.py', [method, dict(type=holding, num_samples=1)], plugins=['coinkit_ewc'])
     text = rf"{holding}: the blocks \['{blocks[0]}'\] trained before and \['{blocks[1]}'\] train now"
     with pytest.raises(RunError, match=text):
-        mini_engine.train(config(str(file), 'evaluation.limit=1', 'evaluation.zero_shot=False', 'schedule.steps=1',
-                                 'schedule.warmup_steps=0'), tmp_path / 'run')
+        mini_engine.train(config(str(file), *QUICK), tmp_path / 'run')

@@ -116,6 +116,10 @@ class Llava(DecoderBackbone):
             return ''
         return str(self.folder) if self.checkpoint == 'mini' else self.checkpoint
 
+    @property
+    def unread(self) -> tuple[str, ...]:
+        return self.model.unread_parts
+
     def features(self, pixels_P: Tensor) -> Tensor:
         return self.model.picture_features(pixels_P)
 

@@ -75,6 +75,16 @@ class LlavaForConditionalGeneration(transformers.LlavaForConditionalGeneration):
             selected = [state[:, 1:] for state in selected]
         return self.model.multi_modal_projector(torch.cat(selected, -1))
 
+    @property
+    def unread_parts(self) -> tuple[str, ...]:
+        """The tower's layers behind the deepest one that is read, and CLIP's last norm, which only its pooled output has."""
+        layers, count = self.config.vision_feature_layer, self.config.vision_config.num_hidden_layers
+        read = max(layer % (count + 1) for layer in ([layers] if isinstance(layers, int) else layers))  # 0: the embeddings
+        behind = [f'encoder.layers.{number}' for number in range(read, count)]
+        tower = {name for name, _ in self.model.vision_tower.named_modules()}
+        norm = ['post_layernorm'] if self.config.vision_config.model_type == 'clip_vision_model' else []
+        return tuple(f'model.vision_tower.{name}' for name in [*behind, *norm] if name in tower)
+
     def _takes(self, input_ids: Tensor, pixel_values: Tensor | None) -> bool:
         """Whether these are published ids: a picture's id among them, or only zero pictures for text-only rows."""
         if bool((input_ids == IMAGE_ID).any()):

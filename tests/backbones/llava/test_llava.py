@@ -230,6 +230,25 @@ def test_tower_has_a_graph_only_when_it_trains(backbone, projector):
     assert seen == [False, True] and some.grad.any()
 
 
+def test_what_is_not_read_gets_no_gradient_and_no_adapter(tiny, caplog):
+    """The published layout reads the last layer but one."""
+    from copy import copy, deepcopy
+
+    backbone = copy(tiny)
+    backbone.model = deepcopy(tiny.model)
+    tower, last = backbone.model.model.vision_tower, backbone.model.config.vision_config.num_hidden_layers - 1
+    assert backbone.unread == (f'model.vision_tower.encoder.layers.{last}', 'model.vision_tower.post_layernorm')
+    tower.requires_grad_(True)
+    backbone.features(torch.rand(1, *backbone.image_shape)).sum().backward()
+    without = {f'model.vision_tower.{name}' for name, one in tower.named_parameters() if one.grad is None}
+    assert without == {name for name, _ in backbone.model.named_parameters() if name.startswith(backbone.unread)}
+    with caplog.at_level('INFO'):
+        targets = backbone.insert_bank(targets='all-linear').targets
+    assert [record.getMessage()[:35] for record in caplog.records] == ['6 linears in model.vision_tower.enc']
+    inside = [name for name in targets if 'vision_tower' in name]
+    assert len(inside) == 6 * last and not any(name.startswith(backbone.unread) for name in targets)
+
+
 def test_lora_targets_are_the_language_models_linears(backbone):
     import re
 
