@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from coinkit.backbones.weights import read_json
+from coinkit.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 SPECIAL = {'bos': '<s>', 'eos': '</s>', 'unk': '<unk>'}
 LLAMA_CLASSES = ('LlamaTokenizer', 'LlamaTokenizerFast')
+JSON_FILES = ('tokenizer_config.json', 'tokenizer.json', 'special_tokens_map.json', 'added_tokens.json')
 
 
 @dataclass(frozen=True)
@@ -52,21 +57,56 @@ class TextCodec:
 
 def read_codec(folder: Path, *, legacy: bool | None = None) -> TextCodec:
     """The codec of a checkpoint folder. `legacy=None` takes the folder's own word."""
-    config_file = folder / 'tokenizer_config.json'
-    config = json.loads(config_file.read_text(encoding='utf-8')) if config_file.is_file() else {}
+    config = read_json(folder / 'tokenizer_config.json')
     if config.get('tokenizer_class') in LLAMA_CLASSES or not (folder / 'tokenizer.json').is_file():
         return _llama_codec(folder, _legacy(config, legacy, folder))
     from tokenizers import Tokenizer
-    backend = Tokenizer.from_file(str(folder / 'tokenizer.json'))
+    with _readable(folder):
+        backend = Tokenizer.from_file(str(folder / 'tokenizer.json'))
     ids = {key: backend.token_to_id(_token_text(config, key, default)) for key, default in SPECIAL.items()}
     return _plain(TextCodec(backend, ids['bos'], ids['eos'], ids['unk']))
 
 
 def _llama_codec(folder: Path, legacy: bool) -> TextCodec:
     from transformers import LlamaTokenizer
-    tokenizer = LlamaTokenizer.from_pretrained(str(folder), add_bos_token=True, legacy=legacy)
+    with _readable(folder):
+        tokenizer = LlamaTokenizer.from_pretrained(str(folder), add_bos_token=True, legacy=legacy)
     return _plain(TextCodec(tokenizer.backend_tokenizer, tokenizer.bos_token_id, tokenizer.eos_token_id,
                             tokenizer.unk_token_id, legacy=legacy, sentencepiece=True))
+
+
+@contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    """A damaged file is a ConfigError that names it."""
+    file = next((folder / name for name in ('tokenizer.json', 'tokenizer.model') if (folder / name).is_file()), folder)
+    if file.name == 'tokenizer.model' and (damage := _damage(file.read_bytes())):
+        raise ConfigError(Problem(str(file), damage, 'Copy it again.'))
+    try:
+        yield
+    except Exception as error:  # the tokenizer libraries raise errors of any kind, and blame packages that are there
+        for name in JSON_FILES:
+            read_json(folder / name)
+        what = f'is no tokenizer ({type(error).__name__}: {error}).' if file.suffix == '.json' else 'is no tokenizer.'
+        raise ConfigError(Problem(str(file), what, 'Copy it again.')) from error
+
+
+def _damage(content: bytes) -> str:
+    """What is wrong with a SentencePiece model, as far as its outline tells; '' where nothing is.
+
+    It is a list of pieces (tag 10, length, content) with the trainer's settings behind them. One that is cut between two
+    pieces would be read, and would write words in other pieces.
+    """
+    if content.startswith(b'version https://git-lfs'):
+        return 'is a Git LFS pointer, not the tokenizer itself.'
+    place = 0
+    while place + 1 < len(content) and content[place] == 10:
+        length, shift, place = 0, 0, place + 1
+        while place < len(content):
+            length, shift, place = length | (content[place] & 127) << shift, shift + 7, place + 1
+            if content[place - 1] < 128:
+                break
+        place += length
+    return '' if 0 < place < len(content) else 'is cut short, or no tokenizer.'
 
 
 def _plain(codec: TextCodec) -> TextCodec:
