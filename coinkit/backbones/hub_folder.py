@@ -10,6 +10,7 @@ from typing import Any
 
 from coinkit.backbones.chat import WHERE as TEMPLATE
 from coinkit.backbones.checkpoint_kinds import wrong_kind
+from coinkit.backbones.config_files import config_errors
 from coinkit.backbones.processors import has_template, processor_problems
 from coinkit.backbones.weights import WHERE, read_json, weight_problems
 from coinkit.errors import ConfigError, Problem
@@ -85,10 +86,19 @@ def read_config(folder: Path) -> Any:
     """The transformers config of a folder."""
     from transformers import AutoConfig
 
-    try:
+    with config_errors(folder / 'config.json'):
         return AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-    except (ValueError, TypeError, KeyError) as error:
-        raise ConfigError(Problem(str(folder / 'config.json'), f'is not a usable config: {error}')) from error
+
+
+def generation_config(folder: Path) -> Any:
+    """transformers' generation settings of a folder; None where it has none."""
+    from transformers import GenerationConfig
+
+    file = folder / 'generation_config.json'
+    if not read_json(file):
+        return None
+    with config_errors(file):
+        return GenerationConfig.from_pretrained(str(folder), local_files_only=True)
 
 
 def stop_ids(folder: Path, tokenizer: Any) -> frozenset[int]:

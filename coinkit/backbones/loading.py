@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from coinkit.backbones.arguments import DTYPES
+from coinkit.backbones.config_files import UNUSABLE, config_errors, head_problems
 from coinkit.backbones.weights import WHERE, LazyTensors, shape_of, tensor_problems
-from coinkit.errors import CoinkitError, ConfigError
+from coinkit.errors import CoinkitError, ConfigError, raise_problems
 
 logger = logging.getLogger(__name__)
 logging.getLogger('bitsandbytes').setLevel(logging.ERROR)  # it tells at every import which kernels this CPU lacks
@@ -46,15 +47,25 @@ class Start:
 
         Modules named in `keep` are not quantised; `key_mapping` renames tensors, pattern to replacement.
         """
+        file = folder / 'config.json'
+        raise_problems(head_problems(config, file))
+        try:
+            model = self._model(kind, config, tensors, folder=folder, keep=keep, key_mapping=key_mapping)
+        except UNUSABLE:
+            with config_errors(file):  # is it the config? A model of its shapes alone tells
+                shapes_only(kind, config, dtype=self.dtype)
+            raise
+        return model.eval().requires_grad_(False)
+
+    def _model(self, kind: type[nn.Module], config: Any, tensors: Callable[[], LazyTensors], *, folder: Path,
+               keep: Sequence[str], key_mapping: Mapping[str, str] | None) -> Any:
         chosen = dict(dtype=self.dtype, attn=self.attn, device=self.device)
         if self.device.type == 'meta':
-            model = shapes_only(kind, config, dtype=self.dtype, quantization=self.quantization, keep=keep)
-        elif self.init_seed is not None:
-            model = random_model(kind, config, seed=self.init_seed, **chosen)
-        else:
-            model = load_pretrained(kind, config, tensors(), folder=folder, key_mapping=key_mapping,
-                                    quantization=self.quantization, keep=keep, **chosen)
-        return model.eval().requires_grad_(False)
+            return shapes_only(kind, config, dtype=self.dtype, quantization=self.quantization, keep=keep)
+        if self.init_seed is not None:
+            return random_model(kind, config, seed=self.init_seed, **chosen)
+        return load_pretrained(kind, config, tensors(), folder=folder, key_mapping=key_mapping,
+                               quantization=self.quantization, keep=keep, **chosen)
 
 
 def choose_device(device: str) -> torch.device:

@@ -139,7 +139,9 @@ def load_processor(folder: Path, config: Any, *, kind: type[Processor] = Process
     try:
         inner = without_video(cls).from_pretrained(str(folder), backend='pil', local_files_only=True,
                                                    trust_remote_code=False)
-    except (ImportError, OSError, ValueError, TypeError) as error:
+    except (ImportError, OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+        for file in folder.glob('*.json'):
+            read_json(file)  # names one that is cut short
         raise ConfigError(Problem(WHERE, f"'{folder}': its processor ({cls.__name__}) cannot be built: {error}")) from error
     for name in ('tokenizer', 'qformer_tokenizer'):
         _check_tokenizer(folder, getattr(inner, name, None))

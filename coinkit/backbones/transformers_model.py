@@ -25,7 +25,14 @@ from coinkit.backbones.arguments import choice_problems, row_length
 from coinkit.backbones.base import Backbone
 from coinkit.backbones.chat import choose_template
 from coinkit.backbones.chat_samples import ChatEncoder, collate_extras
-from coinkit.backbones.hub_folder import SIDE_FILES, check_folder, local_folder, read_config, stop_ids
+from coinkit.backbones.hub_folder import (
+    SIDE_FILES,
+    check_folder,
+    generation_config,
+    local_folder,
+    read_config,
+    stop_ids,
+)
 from coinkit.backbones.loading import Start, shapes_only
 from coinkit.backbones.model_parts import find_parts, linears_of
 from coinkit.backbones.processors import Processor, load_processor
@@ -78,7 +85,6 @@ class TransformersBackbone(Backbone):
         self.samples.check()
 
     def _build(self, config: Any, start: Start, key_mapping: Mapping[str, str] | None) -> Any:
-        from transformers import GenerationConfig
         from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
         kind = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)]
@@ -86,8 +92,8 @@ class TransformersBackbone(Backbone):
         keep = () if parts is None else (parts.vision_tower, parts.projector, parts.head)
         model = start.model(kind, config, lambda: open_folder(self.folder), folder=self.folder, key_mapping=key_mapping,
                             keep=[name for name in keep if name])
-        if (self.folder / 'generation_config.json').is_file():
-            model.generation_config = GenerationConfig.from_pretrained(str(self.folder), local_files_only=True)
+        if (settings := generation_config(self.folder)) is not None:
+            model.generation_config = settings
         return model
 
     def _name_parts(self, scope: str, targets: str | Sequence[str] | None) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from torch import Tensor, nn
 
 from coinkit.backbones.arguments import choice_problems, row_length
+from coinkit.backbones.config_files import config_errors
 from coinkit.backbones.decoder import DecoderBackbone
 from coinkit.backbones.llava.checkpoint import Source
 from coinkit.backbones.llava.templates import TEMPLATES, make_template
@@ -60,7 +61,8 @@ class Llava(DecoderBackbone):
         self.checkpoint, self.dtype = checkpoint, start.dtype
         self.source = Source.of(checkpoint, vision_tower, projector)
         self.codec = read_codec(self.source.folder, legacy=legacy)
-        config = self.source.config()
+        with config_errors(self.source.folder / 'config.json'):
+            config = self.source.config()
         self.context_length = config.text_config.max_position_embeddings
         self.max_length = row_length(max_length, self.context_length)
         self.model = self._build(config, start, key_mapping)

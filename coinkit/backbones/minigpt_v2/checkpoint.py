@@ -13,9 +13,10 @@ import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from coinkit.backbones.checkpoint_kinds import wrong_kind
+from coinkit.backbones.config_files import config_errors
 from coinkit.backbones.minigpt_v2.tensors import of_this_model
 from coinkit.backbones.weights import (
     NOT_WEIGHTS,
@@ -56,18 +57,24 @@ def resolve(checkpoint: str) -> Path:
 
 def sources(checkpoint: str, *, llama: str | None, vit: str | None) -> Sources:
     """Files, tokenizer folder and config of a checkpoint that has no problems."""
-    from coinkit.backbones.minigpt_v2.configuration import MiniGPTv2Config
-
     path = resolve(checkpoint)
     language = _language_folder(path, llama)
     own = read_json(path / 'config.json')
     if _whole(path, own, llama, vit):
         beside = tuple(file for file in _beside(path) if any(map(of_this_model, open_files([file]))))
-        return Sources(tuple(path / name for name in weight_names(path)), beside, path, MiniGPTv2Config(**own))
+        return Sources(tuple(path / name for name in weight_names(path)), beside, path, _config(path, own))
     if language != path or _is_llama(own):
         own = {**({} if _is_llama(own) else own), 'llm': read_json(language / 'config.json')}
     base, trained = part_files(path, language, vit)
-    return Sources(tuple(base), tuple(trained), _tokenizer_folder(path, language), MiniGPTv2Config(**own))
+    return Sources(tuple(base), tuple(trained), _tokenizer_folder(path, language),
+                   _config(path if language == path else language, own))
+
+
+def _config(folder: Path, own: dict[str, Any]) -> MiniGPTv2Config:
+    from coinkit.backbones.minigpt_v2.configuration import MiniGPTv2Config
+
+    with config_errors(folder / 'config.json'):
+        return MiniGPTv2Config(**own)
 
 
 def part_files(path: Path, language: Path, vit: str | None) -> tuple[list[Path], list[Path]]:

@@ -17,6 +17,8 @@ LLAMA = {'vocab_size': 32000, 'hidden_size': 4096, 'intermediate_size': 11008, '
          'num_attention_heads': 32, 'num_key_value_heads': 32, 'max_position_embeddings': 4096, 'rms_norm_eps': 1e-5,
          'bos_token_id': 1, 'eos_token_id': 2}
 LORA = {'r': 64, 'alpha': 16, 'dropout': 0.05, 'target_modules': ['q_proj', 'v_proj']}
+TYPES = {'max_txt_len': int, 'max_context_len': int, 'end_sym': str, 'prompt_template': str, 'chat_template': bool,
+         'pad_token': str, 'img_size': int, 'merged_tokens': int}
 NOT_THE_MODEL = ('state_dict_keys', 'trainable', 'tokenizer')
 
 
@@ -44,6 +46,9 @@ class MiniGPTv2Config(PreTrainedConfig):
         self.merged_tokens, self.vit_norm_eps, self.ln_vision_eps = merged_tokens, vit_norm_eps, ln_vision_eps
         self.max_txt_len, self.max_context_len, self.end_sym = max_txt_len, max_context_len, end_sym
         self.prompt_template, self.chat_template, self.pad_token = prompt_template, chat_template, pad_token
+        for name, kind in TYPES.items():
+            if type(value := getattr(self, name)) is not kind:
+                raise TypeError(f'{name} is {value!r}, expected {kind.__name__}')
         kwargs.setdefault('tie_word_embeddings', self.text_config.tie_word_embeddings)
         super().__init__(**{key: value for key, value in kwargs.items() if key not in NOT_THE_MODEL})
 

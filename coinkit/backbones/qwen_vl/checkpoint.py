@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coinkit.backbones.checkpoint_kinds import wrong_kind
+from coinkit.backbones.config_files import config_errors
 from coinkit.backbones.qwen_vl.tokenizer import QwenCodec, read_codec, tokenizer_file
 from coinkit.backbones.weights import WHERE, read_json, weight_problems
 from coinkit.errors import ConfigError, Problem
@@ -60,11 +61,8 @@ def read_config(folder: Path) -> QwenVLConfig:
     """The model's config; raises ConfigError on sizes that do not fit each other."""
     from coinkit.backbones.qwen_vl.configuration import QwenVLConfig
 
-    try:
+    with config_errors(folder / 'config.json'):
         return QwenVLConfig.from_dict(read_json(folder / 'config.json'))
-    except (ValueError, TypeError) as error:
-        problem = Problem(str(folder / 'config.json'), f'does not describe a Qwen-VL model: {error}', CURE)
-        raise ConfigError(problem) from error
 
 
 def read_vocabulary(folder: Path, config: QwenVLConfig) -> QwenCodec:

@@ -14,6 +14,9 @@ from transformers import PreTrainedConfig
 VISUAL = {'heads': 16, 'image_size': 448, 'image_start_id': 151857, 'layers': 48, 'mlp_ratio': 4.9231, 'output_dim': 4096,
           'patch_size': 14, 'width': 1664, 'n_queries': 256, 'position_side': 16}
 
+SIZES = ('vocab_size', 'hidden_size', 'num_hidden_layers', 'num_attention_heads', 'kv_channels', 'intermediate_size',
+         'max_position_embeddings', 'seq_length')
+
 
 class QwenVLConfig(PreTrainedConfig):
     """Sizes of a Qwen-VL model; the defaults are those of the 7B release."""
@@ -45,6 +48,12 @@ class QwenVLConfig(PreTrainedConfig):
         self._check()
 
     def _check(self) -> None:
+        for name in SIZES:
+            if type(value := getattr(self, name)) is not int or value < 1:
+                raise ValueError(f'config.json: {name} is {value!r}, a whole number above 0 is wanted')
+        for name in ('layer_norm_epsilon', 'rotary_emb_base'):
+            if not isinstance(value := getattr(self, name), int | float) or value <= 0:
+                raise ValueError(f'config.json: {name} is {value!r}, a number above 0 is wanted')
         if self.kv_channels * self.num_attention_heads != self.hidden_size:
             raise ValueError(f'config.json: kv_channels {self.kv_channels} x num_attention_heads '
                              f'{self.num_attention_heads} is not hidden_size {self.hidden_size}')
