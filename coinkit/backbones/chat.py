@@ -2,7 +2,8 @@
 
 A template is Jinja text that comes with the checkpoint. Answers are found by rendering: what stands before an answer
 must be exactly the generation prompt of the conversation up to there, so training sees what generation will see. A
-template with `{% generation %}` marks says it itself.
+template with `{% generation %}` marks says it itself. Of a long conversation not every beginning is rendered: marks in
+the answers' places show whether every round is written like the first.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ QUESTION = (
     "{%- for part in message['content'] if part['type'] == 'text' -%}{{ part['text'] }}{%- endfor -%}"
     "{%- if message['role'] == 'assistant' -%}{{ eos_token }}{%- endif -%}{%- endfor -%}")
 TEMPLATES = {'question': QUESTION}
+FEW = 6  # messages: so many are rendered up to each answer
 _MARKED = re.compile(r'\{%-?\s*generation\s*-?%\}')
 TRIAL = (Turn('human', f'{IMAGE_TAG}\nwhat is it?'), Turn('gpt', 'a ring'), Turn('human', 'and now?'), Turn('gpt', 'red'))
 
@@ -46,12 +48,40 @@ class ChatTemplate:
         said = messages(turns)
         if _MARKED.search(self.jinja):
             return self._marked(sample_id, said)
-        text, spans = self._write(sample_id, said), []
+        text = self._write(sample_id, said)
+        spans = self._by_marks(sample_id, text, turns) if len(said) > FEW else None
+        return text, self._one_by_one(sample_id, text, said) if spans is None else spans
+
+    def _one_by_one(self, sample_id: str, text: str, said: Messages) -> list[Span]:
+        """The answers, from the conversation up to each and up to its end."""
+        spans = []
         for position, message in enumerate(said):
             if message['role'] == 'assistant':
                 start = self._prefix(sample_id, text, said[:position], generation=True)
                 spans.append((start, self._prefix(sample_id, text, said[:position + 1])))
-        return text, spans
+        return spans
+
+    def _by_marks(self, sample_id: str, text: str, turns: Sequence[Turn]) -> list[Span] | None:
+        """The same spans from five renderings more; None where the rounds are not written alike."""
+        marks = [f'\ue000{number}\ue001' for number in range(len(turns) // 2)]
+        marked = [Turn(turn.role, marks[number // 2]) if number % 2 else turn for number, turn in enumerate(turns)]
+        said = messages(turns)
+        try:
+            question, prompt = (self._write(sample_id, said[:1], generation=wanted) for wanted in (False, True))
+            first, last = self._write(sample_id, said[:2]), self._write(sample_id, said[:-1], generation=True)
+            outline = self._write(sample_id, messages(marked))
+        except DataError:  # a template may refuse a conversation that ends here
+            return None
+        places = _answers(text, outline, marks, [turn.text for turn in turns[1::2]])
+        if places is None or not prompt.startswith(question):
+            return None
+        lead = text[len(prompt):places[0][0]]  # what an answer begins with, and what ends it
+        end = first[places[0][1]:]
+        before = prompt[len(question):] + lead
+        spans = [(start - len(lead), stop + len(end)) for start, stop in places]
+        alike = all(text.endswith(before, 0, start) and text.startswith(end, stop) for start, stop in places)
+        fits = text[:spans[0][0]] == prompt and text[:spans[0][1]] == first and text[:spans[-1][0]] == last
+        return spans if alike and fits and spans[-1][1] == len(text) else None
 
     def _marked(self, sample_id: str, said: Messages) -> tuple[str, list[Span]]:
         text, spans = self._render(sample_id, said, return_assistant_tokens_mask=True)
@@ -81,6 +111,21 @@ class ChatTemplate:
         except (TemplateError, TypeError) as error:
             raise DataError(f'record {sample_id}: the chat template {self.source} cannot write it: {error}') from error
         return texts[0], spans[0] if spans else []
+
+
+def _answers(text: str, outline: str, marks: Sequence[str], answers: Sequence[str]) -> list[Span] | None:
+    """Where the answers stand in a text that is its outline with answers for marks; None where it is not."""
+    rest, places, place = outline, [], 0
+    for mark, answer in zip(marks, answers, strict=True):
+        before, found, rest = rest.partition(mark)
+        place += len(before)
+        after = rest.partition(marks[len(places) + 1])[0] if len(places) + 1 < len(marks) else rest
+        written = next((one for one in (answer, answer.strip()) if text.startswith(one + after, place)), None)
+        if not found or written is None or not text.endswith(before, 0, place):
+            return None
+        places.append((place, place + len(written)))
+        place += len(written)
+    return places
 
 
 def messages(turns: Sequence[Turn]) -> Messages:
