@@ -175,7 +175,8 @@ def write_page(analysis: Analysis, page: Path) -> None:
     if not marker:
         raise SystemExit(f'{page}: the markers {BEGIN.strip()} and {END.strip()} are missing.')
     shown = []
-    for drawing in draw(analysis):
+    trained = replace(analysis, runs=tuple(run for run in analysis.runs if run.name != 'ZeroShot'))
+    for drawing in draw(trained):
         if drawing.name in PICTURES:
             file = f'images/results_{drawing.name.replace("-", "_").lower()}.png'
             atomic.write_bytes(page.parent / file, drawing.files()[f'{drawing.name}.png'])
