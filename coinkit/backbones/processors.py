@@ -20,6 +20,7 @@ from coinkit.backbones.weights import WHERE, read_json
 from coinkit.errors import BadImage, ConfigError, DataError, Problem
 
 Span = tuple[int, int]
+SHAPES = ((320, 240), (64, 48), (240, 720), (1280, 160))  # pictures that a processor's count is tried on
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Processor:
     inner: Any
     expands: bool  # writes a picture out as many tokens in the text; if not, it puts them in front
     _extra: dict[tuple[Span, ...], int] = field(default_factory=dict)
+    _counts: dict[int, bool] = field(default_factory=dict)  # for how many pictures its own count of tokens is right
 
     @property
     def tokenizer(self) -> Any:
@@ -76,12 +78,40 @@ class Processor:
         return self.tokenizer(text, add_special_tokens=self._adds_special(text))['input_ids']
 
     def extra_tokens(self, text: str, sizes: Sequence[Span]) -> int:
-        """How many more ids pictures of these sizes make; `text` has their tags. Found once per sizes."""
+        """How many more ids pictures of these sizes make; `text` has their tags. Found once per sizes.
+
+        A processor that counts them itself is believed where it is right about pictures of a few shapes.
+        """
         key = tuple(sizes)
         if key not in self._extra:
-            blanks = [Image.new('RGB', size) for size in sizes]
-            self._extra[key] = len(self('with blank pictures', text, blanks).ids) - len(self.text_ids(text))
+            self._extra[key] = self._counted(sizes) if self._counts_right(text, len(sizes)) else self._measured(text, sizes)
         return self._extra[key]
+
+    def _counts_right(self, text: str, number: int) -> bool:
+        """Found once for each number: several pictures may be written out otherwise than one."""
+        if number not in self._counts:
+            self._counts[number] = self.expands and number > 0 and self._tried(text, number)
+        return self._counts[number]
+
+    def _tried(self, text: str, number: int) -> bool:
+        try:
+            return all(self._counted([shape] * number) == self._measured(text, [shape] * number) for shape in SHAPES)
+        except DataError:  # it refuses a picture of such a shape
+            return False
+
+    def _measured(self, text: str, sizes: Sequence[Span]) -> int:
+        """The same by processing blank pictures."""
+        blanks = [Image.new('RGB', size) for size in sizes]
+        return len(self('with blank pictures', text, blanks).ids) - len(self.text_ids(text))
+
+    def _counted(self, sizes: Sequence[Span]) -> int | None:
+        """The same by the processor's own count, each tag being one id; None where it has none."""
+        count = getattr(self.inner, '_get_num_multimodal_tokens', None)
+        try:
+            found = count(image_sizes=[(height, width) for width, height in sizes]).num_image_tokens if count else None
+        except (AttributeError, LookupError, NotImplementedError, TypeError, ValueError):
+            return None
+        return None if found is None else sum(found) - len(sizes)
 
     def check_sizes(self, sizes: Sequence[Span]) -> None:
         """Raise BadImage for a picture that the processor cannot read because of its size."""
