@@ -17,9 +17,9 @@ from coinkit.plugins import RunHooks, current_plugins
 from coinkit.registry import BACKBONES, METHODS
 
 CLAIM = 'coinkit_prepare_model'  # the hook by which a method claims the adapters
-CLAIMS = {  # hooks (and an attribute) of which a run's methods have one at most
-    CLAIM: 'claim the adapters', 'coinkit_phases': 'say in which phases a task is trained',
-    'coinkit_route': 'choose the stage that answers', 'averages': 'average what trains'}
+CLAIMS = {  # hooks and attributes of which a run's methods have one at most
+    CLAIM: 'claim the adapters', 'reuses': 'group tasks', 'averages': 'average what trains',
+    'coinkit_phases': 'say in which phases a task is trained', 'coinkit_route': 'choose the stage that answers'}
 KEEP_ONE = 'Keep one of them; the others must be methods that only add to it.'
 
 

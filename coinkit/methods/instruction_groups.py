@@ -67,16 +67,11 @@ class InstructionGroups:
     @classmethod
     def preflight_run(cls, config: Any, datasets: Any, *, style: str = 'original', cia_chain: str = 'computed',
                       template_line: Mapping[str, int] | None = None, **_: Any) -> list[Problem]:
-        """What does not fit this run's tasks, other methods or source."""
-        from coinkit.registry import METHODS
-
+        """What does not fit this run's tasks or source."""
         names = [task.name for task in datasets.stream]
         problems = pattern_problems('benchmark.templates', config.benchmark.templates)
         problems += [unknown('methods: template_line', 'task', name, names) for name in template_line or {}
                      if name not in names]
-        grouping = [method['type'] for method in config.methods if hasattr(METHODS.get(method['type']), 'reuses')]
-        if len(grouping) > 1:
-            problems.append(Problem('methods', f'{" and ".join(grouping)} both group tasks.', 'Keep one of them.'))
         if cia_chain == 'released':
             problems += chain_problems(style, names)
         return problems + codebook_source.problems(config)
