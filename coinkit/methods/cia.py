@@ -58,6 +58,7 @@ class CIA(FineTune):
     def reuses(self, state: Any) -> bool:
         return self.groups.reuses(state)
 
+    @hookimpl(tryfirst=True)  # as InstructionGroups
     def coinkit_begin_task(self, state: Any) -> None:
         self.groups.coinkit_begin_task(state)
         super().coinkit_begin_task(state)

@@ -18,7 +18,9 @@ from coinkit import atomic
 from coinkit.data.templates import Templates, pattern_problems
 from coinkit.data.tfidf import PairSimilarity, group_scores
 from coinkit.errors import ConfigError, Problem, unknown
+from coinkit.hookspecs import hookimpl
 from coinkit.methods import codebook_source
+from coinkit.methods.beside import at_once_problems
 from coinkit.methods.codebook_source import FILE, FOLDER
 from coinkit.methods.instruction_codebook import Codebook, Decision, section
 from coinkit.methods.released_chains import RELEASED, chain_problems
@@ -67,7 +69,9 @@ class InstructionGroups:
     @classmethod
     def preflight_run(cls, config: Any, datasets: Any, *, style: str = 'original', cia_chain: str = 'computed',
                       template_line: Mapping[str, int] | None = None, **_: Any) -> list[Problem]:
-        """What does not fit this run's tasks or source."""
+        """What does not fit this run's tasks, other methods or source."""
+        if problems := at_once_problems('InstructionGroups', config):
+            return problems
         names = [task.name for task in datasets.stream]
         problems = pattern_problems('benchmark.templates', config.benchmark.templates)
         problems += [unknown('methods: template_line', 'task', name, names) for name in template_line or {}
@@ -78,6 +82,7 @@ class InstructionGroups:
 
     # --- training -----------------------------------------------------------------------------------------------
 
+    @hookimpl(tryfirst=True)  # others add blocks to the adapter that the task starts from, or take a teacher from it
     def coinkit_begin_task(self, state: Any) -> None:
         if state.index == 0 and state.config.init_from:
             self.codebook = codebook_source.take_over(state)

@@ -9,7 +9,7 @@ import pytest
 from coinkit.engine import preflight
 from coinkit.engine.builder import build_methods
 from coinkit.errors import ConfigError, RunError
-from coinkit.plugins import load_plugins
+from coinkit.plugins import RunHooks, load_plugins
 from coinkit.registry import BACKBONES, METHODS
 from coinkit.testing.small_runs import adapter, config, write_config
 
@@ -70,7 +70,7 @@ def test_two_that_plan_the_phases_are_refused(tmp_path) -> None:
 
 
 @pytest.mark.parametrize('other', [JOINT, dict(type='ZeroShot')])
-@pytest.mark.parametrize('method', [REPLAY, LWF, MAS, EWC])
+@pytest.mark.parametrize('method', [REPLAY, LWF, MAS, EWC, GROUPS])
 def test_what_works_from_task_to_task_needs_tasks(tmp_path, method, other) -> None:
     cut_down = config(str(write_config(tmp_path / 'run.py', [other, method])))
     with pytest.raises(ConfigError, match=f'{method["type"]} works from task to task, and {other["type"]} trains no'):
@@ -131,3 +131,12 @@ def test_blocks_that_change_unannounced_stop_the_run(mini_engine, tmp_path, monk
     text = rf"{holding}: the blocks \['{blocks[0]}'\] trained before and \['{blocks[1]}'\] train now"
     with pytest.raises(RunError, match=text):
         mini_engine.train(config(str(file), *QUICK), tmp_path / 'run')
+
+
+@pytest.mark.parametrize('groups', ['InstructionGroups', 'CIA'])
+@pytest.mark.parametrize('other', ['OLoRA', 'LwF', 'FineTune'])
+def test_groups_choose_the_start_before_others_build_on_it(groups, other) -> None:
+    """A new block, a teacher or a forgotten projector would otherwise be overwritten, or be of the wrong adapter."""
+    both = [(name, METHODS.get(name)()) for name in (other, groups)]
+    for listed in (both, both[::-1]):
+        assert RunHooks(listed).implementers('coinkit_begin_task') == [groups, other]
