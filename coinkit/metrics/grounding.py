@@ -13,9 +13,9 @@ from collections.abc import Sequence
 
 from coinkit.data.boxes import Box as Box
 from coinkit.data.boxes import expand_box as expand_box  # gold boxes are made by it, and golden vectors pin it here
-from coinkit.errors import DataError
+from coinkit.errors import ConfigError, DataError, Problem
 from coinkit.metrics.base import UNPARSED, ItemMetric, Verdict, verdict
-from coinkit.metrics.switches import Mode
+from coinkit.metrics.switches import MODES, Mode
 from coinkit.types import Prediction
 
 _NUMBER = re.compile(r'[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?\b(?:nan|inf(?:inity)?)\b', re.IGNORECASE)
@@ -78,8 +78,19 @@ class _Grounding(ItemMetric):
     parse_switch = ''
     parsers = {'upstream': parse_coin, 'default': parse_numbers}
 
-    def __init__(self, *, mode: Mode, iou_threshold: float, iou_inclusive: bool, **switches: str | None):
+    def __init__(self, *, mode: Mode, iou_threshold: float, iou_inclusive: bool | Mode, **switches: str | None):
         super().__init__(mode=mode, **switches)
+        if iou_inclusive in MODES:  # as the other switches are called: neither counts an IoU at the threshold
+            iou_inclusive = False
+        problems = []
+        if isinstance(iou_threshold, bool) or not isinstance(iou_threshold, int | float) or not 0 <= iou_threshold <= 1:
+            problems.append(Problem(f'metric {self.name}: iou_threshold',
+                                    f'{iou_threshold!r} given, a number from 0 to 1 wanted.'))
+        if not isinstance(iou_inclusive, bool):
+            problems.append(Problem(f'metric {self.name}: iou_inclusive',
+                                    f'{iou_inclusive!r} given, True or False wanted.'))
+        if problems:
+            raise ConfigError(problems)
         self.iou_threshold, self.iou_inclusive = iou_threshold, iou_inclusive
         self.switches = {**self.switches, 'iou_threshold': iou_threshold, 'iou_inclusive': iou_inclusive}
 
@@ -118,7 +129,7 @@ class GroundingCoin(_Grounding):
     parse_switch = 'grounding_parse'
 
     def __init__(self, *, mode: Mode = 'default', grounding_parse: Mode | None = None,
-                 denominator: Mode | None = None, iou_threshold: float = 0.5, iou_inclusive: bool = False):
+                 denominator: Mode | None = None, iou_threshold: float = 0.5, iou_inclusive: bool | Mode = False):
         super().__init__(mode=mode, grounding_parse=grounding_parse, denominator=denominator,
                          iou_threshold=iou_threshold, iou_inclusive=iou_inclusive)
 
@@ -142,6 +153,6 @@ class GroundingMiniGPT(_Grounding):
     parsers = {'upstream': parse_minigpt, 'default': parse_minigpt_default}
 
     def __init__(self, *, mode: Mode = 'default', minigpt_grounding_parse: Mode | None = None,
-                 denominator: Mode | None = None, iou_threshold: float = 0.5, iou_inclusive: bool = False):
+                 denominator: Mode | None = None, iou_threshold: float = 0.5, iou_inclusive: bool | Mode = False):
         super().__init__(mode=mode, minigpt_grounding_parse=minigpt_grounding_parse, denominator=denominator,
                          iou_threshold=iou_threshold, iou_inclusive=iou_inclusive)

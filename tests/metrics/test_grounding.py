@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from coinkit.errors import DataError
+from coinkit.errors import ConfigError, DataError
 from coinkit.metrics.grounding import (
     GroundingCoin,
     GroundingMiniGPT,
@@ -64,3 +64,18 @@ def test_minigpt_takes_the_unpadded_box_of_a_row_that_has_both() -> None:
     row = Prediction('1', '[0.10,0.00,0.50,0.40]', ('[0.10,0.30,0.50,0.60]',), {
         'answer_bbox': '[0.10,0.30,0.50,0.60]', 'origin_answer_bbox': '[0.10,0.00,0.50,0.40]', 'size': [100, 50]})
     assert (GroundingMiniGPT().score([row]).value, GroundingCoin().score([row]).value) == (100, 0)
+
+
+@pytest.mark.parametrize('metric', [GroundingCoin, GroundingMiniGPT])
+@pytest.mark.parametrize('given', [{'iou_threshold': 'abc'}, {'iou_threshold': 7}, {'iou_threshold': True},
+                                   {'iou_threshold': float('nan')}, {'iou_inclusive': 'maybe'}, {'iou_inclusive': 1}])
+def test_a_threshold_is_a_share_and_inclusive_a_yes_or_no(metric, given):
+    with pytest.raises(ConfigError, match=f'{metric.name}: {next(iter(given))}'):
+        metric(**given)
+    assert metric.preflight(**given)
+
+
+@pytest.mark.parametrize('word', ['default', 'upstream'])
+def test_the_words_of_the_other_switches_mean_not_inclusive(word):
+    assert GroundingCoin(iou_inclusive=word).switches['iou_inclusive'] is False
+    assert GroundingCoin(iou_inclusive=True).iou_inclusive and GroundingCoin(iou_threshold=0).iou_threshold == 0
