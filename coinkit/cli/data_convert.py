@@ -42,13 +42,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Convert the splits and show what came of them; returns the exit status."""
     from coinkit.config.benchmarks import find_benchmark
-    from coinkit.config.instructions import instruction_of
+    from coinkit.config.instructions import PLACE, instruction_of
     from coinkit.datasets.convert import find, source_named
     from coinkit.engine.progress import Reporter
 
     source, splits = source_named(args.source), (args.split,) if args.split else SPLITS
     if not args.root.is_dir():
         raise ConfigError(Problem('--root', f"there is no folder '{args.root}'."))
+    if args.instruction is not None and not source.instruction_asks and PLACE not in args.instruction:
+        raise ConfigError(Problem('--instruction', f'{args.instruction!r} has no place for the question.',
+                                  "Write {} where it stands, e.g. '{} Answer with one word.'"))
     instruction = args.instruction or instruction_of(source.task, style=args.style, benchmark=find_benchmark(args.benchmark))
     found = {split: find(source, args.root, split, args.annotations) for split in splits}
     files = {split: _target(args, source.task, split) for split in splits}

@@ -11,7 +11,7 @@ from coinkit.cli import data_convert
 from coinkit.config.benchmarks import load_benchmark
 from coinkit.errors import ConfigError, DataError
 from coinkit.registry import DATASETS
-from coinkit.testing.layouts import make_gqa, make_scienceqa
+from coinkit.testing.layouts import make_gqa, make_imagenet, make_scienceqa
 
 
 def command(*arguments: object) -> int:
@@ -71,6 +71,21 @@ def test_wrong_usage(tmp_path, arguments, message):
     make_gqa(tmp_path, 1)
     with pytest.raises(ConfigError, match=message):
         command(*arguments[:1], *(['--root', tmp_path] if '--root' not in arguments else []), *arguments[1:])
+
+
+@pytest.mark.parametrize('text', ['Answer with one word.', ''])
+def test_an_instruction_without_a_place_for_the_question_is_refused(tmp_path, text):
+    make_gqa(tmp_path, 1)
+    with pytest.raises(ConfigError, match='no place for the question. Write {}'):
+        command('gqa', '--root', tmp_path, '--out', tmp_path / 'out', '--instruction', text)
+    assert not (tmp_path / 'out').exists()
+
+
+def test_images_are_asked_by_the_instruction_alone(tmp_path):
+    make_imagenet(tmp_path, 1)
+    command('imagenet', '--root', tmp_path, '--out', tmp_path / 'out', '--split', 'train', '--instruction', 'Name it.')
+    row = json.loads((tmp_path / 'out/ImageNet/train.jsonl').read_text().splitlines()[0])
+    assert row['conversations'][0]['value'] == '<image>\nName it.'
 
 
 def test_a_broken_file_ends_in_one_error_and_no_rows(tmp_path):
