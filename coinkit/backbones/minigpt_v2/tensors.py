@@ -65,6 +65,8 @@ def own_name(name: str, depth: int) -> str | None:
 
 def of_this_model(name: str) -> bool:
     """Whether a tensor of this name is one of MiniGPT-v2's, in its own spelling or PEFT's."""
+    if '/' in name:  # a trainer's state, which no model's names look like
+        return False
     return name.startswith(KNOWN) or LLAMA in name or ADAPTER.fullmatch(name) is not None
 
 
