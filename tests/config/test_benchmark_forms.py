@@ -128,12 +128,3 @@ data = dict(root={str(tmp_path / 'data')!r})
     (tmp_path / 'data/signs/test.json').unlink()
     [problem] = StreamDatasets(resolve_stream(config), config.data).preflight()
     assert 'signs/test.jsonl' in problem.where
-
-
-def test_the_example_of_the_docs_is_valid(write) -> None:
-    import re
-    from pathlib import Path
-
-    page = (Path(__file__).resolve().parents[2] / 'docs' / 'benchmarks.md').read_text(encoding='utf-8')
-    config = load_config(write('run.py', re.search(r'```python\n(.*?)```', page, re.DOTALL)[1]), mini=True)
-    assert [(task.name, task.train['type']) for task in config.benchmark.tasks] == [('birds', 'Folder'), ('signs', 'Folder')]
