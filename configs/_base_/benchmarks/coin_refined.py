@@ -4,7 +4,9 @@
 # (the first is the original style). The images and gold files of CoIN serve both: data.root=data/coin works too.
 # ImageNet asks in one line here ("Answer the object in the image ..."), in two in CoIN's own files.
 # Released and mended here: the three styles wrote to one output directory, so that evaluation of the diverse style read a
-# checkpoint of another group; every run has a directory of its own. Scorers as in coin.py; compat='lcia' switches back.
+# checkpoint of another group. A directory here belongs to one config, and a run of another is refused in it. The default is
+# work_dirs/<name of the run file>, so styles, and streams whose run files share a name, need a --work-dir each.
+# Scorers as in coin.py; compat='lcia' switches back.
 _base_ = ['coin.py']
 _source = 'the Hugging Face dataset jingyang/CoIN_Refined'
 
