@@ -62,6 +62,22 @@ def wrong_rows(file: Path, index: RecordIndex, *, gold: bool) -> list[Problem]:
     return [*problems, Problem(str(file), f'{more} more records are wrong.')] if more else problems
 
 
+def wrong_kinds(file: Path, index: RecordIndex, split: str | None) -> list[Problem]:
+    """Rows of the other split: a mixture, or a whole file in the wrong place."""
+    wanted: str = split or index.finding('split')
+    other = 'test' if wanted == 'train' else 'train'
+    odd, fitting = (index.finding('kinds').get(kind) for kind in (other, wanted))
+    if not odd:
+        return []
+    kinds = {'train': "training rows ('conversations')", 'test': "test rows ('text' and an answer)"}
+    if fitting is None:
+        return [Problem(str(file), f"holds {kinds[other]} only; the {wanted} set wants {kinds[wanted]}.",
+                        'Look whether the files of the two splits were swapped.')]
+    where = f"{file}: record {odd['first']}" + (f" (id '{odd['id']}')" if odd['id'] else '')
+    return [Problem(where, f"the file mixes {fitting['count']} {kinds[wanted]} with {odd['count']} {kinds[other]}, of which "
+                    'this is the first.', 'Write the rows of the two splits into files of their own.')]
+
+
 def wrong_gold(file: Path, index: RecordIndex, annotations: Mapping[str, Any] | None, root: str, needs: Sequence[str],
                num_references: int | None) -> list[Problem]:
     """What the scorer would miss, or find joined wrongly."""

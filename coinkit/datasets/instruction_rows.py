@@ -21,7 +21,7 @@ from coinkit.types import Turn
 
 ROLES = {'human': 'human', 'user': 'human', 'gpt': 'gpt', 'assistant': 'gpt'}
 IMAGE_TOKEN = '<image>'
-_INLINE = re.compile(r'(?:Picture \d+: *)?<img>(.*?)</img>')
+_INLINE = re.compile(r'(?:Picture \d+: *)?<img>([^<>\n]*)</img>')  # linear: no bracket inside
 _READ = frozenset({'id', 'question_id', 'image', 'conversations', 'text', 'answer', 'answers'})
 MAX_PROBLEMS = 20  # listed; the others are counted
 
@@ -168,16 +168,20 @@ class _Ids:
 
 
 def survey_rows(records: Records) -> dict[str, Any]:
-    """Split, image paths with the first record that uses each, and the first problems with their number.
+    """Split, image paths with the first record that uses each, and the first problems with their number; `kinds` says how
+    many rows are training rows alone and how many test rows alone, with the first of each.
 
     Rows without a gold answer are kept apart from the other problems: annotations may bring it.
     """
     problems: list[tuple[int, str, str]] = []
     unanswered: list[tuple[int, str, str]] = []
     images: dict[str, int] = {}
+    kinds: dict[str, dict[str, Any]] = {}
     ids, split = _Ids(), 'test'
     for i, record in enumerate(records):
         split = 'train' if i == 0 and 'conversations' in record else split
+        if kind := _kind(record):
+            kinds.setdefault(kind, {'count': 0, 'first': i, 'id': row_id(record)})['count'] += 1
         ids.add(row_id(record) or f'\0{i}')  # a row without an id is a problem of its own
         problem, missing_gold = _problem(record, images, i)
         if problem:
@@ -188,7 +192,13 @@ def survey_rows(records: Records) -> dict[str, Any]:
             problems.append((later, name, f'has the id of record {first}; ids must differ.'))
     problems.sort()
     return {'split': split, 'images': images, 'first_image': next(iter(images), None), 'problems': _listed(problems),
-            'unanswered': _listed(unanswered)}
+            'unanswered': _listed(unanswered), 'kinds': kinds}
+
+
+def _kind(record: Record) -> str:
+    """The split that the row is of; nothing where it says both, or neither (which is a problem of its own)."""
+    trains, tests = 'conversations' in record, 'text' in record
+    return '' if trains == tests else 'train' if trains else 'test'
 
 
 def _listed(problems: list[tuple[int, str, str]]) -> dict[str, Any]:
@@ -211,4 +221,4 @@ def _problem(record: Record, images: dict[str, int], index: int) -> tuple[str, b
     return problem, bool(problem)
 
 
-SURVEY = Survey('instruction-rows/2', survey_rows)
+SURVEY = Survey('instruction-rows/3', survey_rows)

@@ -20,6 +20,7 @@ from coinkit.datasets.instruction_checks import (
     wrong_arguments,
     wrong_gold,
     wrong_images,
+    wrong_kinds,
     wrong_rows,
 )
 from coinkit.datasets.instruction_rows import SURVEY, Row, parse_row
@@ -41,7 +42,8 @@ class InstructionJson:
 
     `path` and `image_root` are relative to `root` (the config's `data.root`); image paths in the rows are relative to
     `image_root` (default: `root`). Both may be lists of places: the first file that is there, and the first folder that
-    holds the file's first picture. `split` is inferred from the rows: conversations train, questions test. Test samples
+    holds the file's first picture. `split` is inferred from the rows: conversations train, questions test; rows of the
+    other split are refused. Test samples
     carry their gold answers in `references` and, as context, the row's other fields, its `image` and its `prompt`. The
     loader applies `on_bad_image`.
 
@@ -65,7 +67,7 @@ class InstructionJson:
         self.path, self.task, self.on_bad_image, self.limit = first_file(tried) or tried[0], task, on_bad_image, limit
         self._index = open_index(self.path, survey=SURVEY)
         self.image_root = str(image_folder(places(root, image_root or ''), self._index.finding('first_image')))
-        problems = wrong_rows(self.path, self._index, gold=annotations is None)
+        problems = wrong_rows(self.path, self._index, gold=annotations is None) or wrong_kinds(self.path, self._index, split)
         if not problems:
             self._joined, problems = joined_gold(self.path, self._index, annotations, root)
         if problems:
@@ -96,7 +98,7 @@ class InstructionJson:
             return [*problems, Problem('', str(error))]
         folder = image_folder(folders, index.finding('first_image'))
         problems += missing_folders(folder, image_sources or {})
-        found = wrong_rows(file, index, gold=annotations is None)
+        found = wrong_rows(file, index, gold=annotations is None) or wrong_kinds(file, index, split)
         if not found and not problems:
             found = wrong_gold(file, index, annotations, root, needs, num_references)
         return [*problems, *found, *wrong_images(file, index, str(folder), on_bad_image)]

@@ -20,6 +20,13 @@ MAKE = {'coin': layouts.make_coin, 'coin_refined': layouts.make_coin_refined, 'm
         'mllm_cl_ability': layouts.make_mllm_cl_ability, 'ucit': layouts.make_ucit}
 
 
+def line(split: str, name: object, question: str) -> str:
+    """A row of the split, as a line of its file."""
+    turns = [{'from': 'human', 'value': question}, {'from': 'gpt', 'value': '2'}]
+    row = {'conversations': turns} if split == 'train' else {'text': question, 'answer': '2'}
+    return json.dumps({'id': name, **row}) + '\n'
+
+
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
@@ -78,7 +85,7 @@ def test_a_folder_of_ones_own_and_a_run_config(tmp_path, capsys):
     folder = tmp_path / 'mine' / 'birds'
     folder.mkdir(parents=True)
     for split in ('train', 'test'):
-        (folder / f'{split}.jsonl').write_text(json.dumps({'id': split, 'text': 'Sum?', 'answer': '2'}) + '\n')
+        (folder / f'{split}.jsonl').write_text(line(split, split, 'Sum?'))
     config = tmp_path / 'my.py'
     config.write_text("benchmark = dict(name='my', tasks=[dict(folder='birds', metric=dict(type='gqa'))])\n"
                       f"data = dict(root={str(tmp_path / 'mine')!r})\n")
@@ -120,8 +127,8 @@ def test_download_fetches_what_the_config_names(tmp_path, monkeypatch, capsys):
 
     def snapshot_download(repo, *, local_dir, **given):
         asked.append((repo, given['revision'], given['allow_patterns']))
-        (Path(local_dir) / 'train.jsonl').write_text('{"id": 1, "text": "Sum?", "answer": "2"}\n')
-        (Path(local_dir) / 'test.jsonl').write_text('{"id": 2, "text": "Sum of all?", "answer": "2"}\n')
+        (Path(local_dir) / 'train.jsonl').write_text(line('train', 1, 'Sum?'))
+        (Path(local_dir) / 'test.jsonl').write_text(line('test', 2, 'Sum of all?'))
     monkeypatch.setattr(huggingface_hub, 'snapshot_download', snapshot_download)
     monkeypatch.setattr(huggingface_hub.HfApi, 'list_repo_tree', lambda *args, **given: [])
     config = tmp_path / 'my.py'
@@ -148,7 +155,7 @@ def test_ctrl_c_is_130_and_what_is_done_stays(tmp_path):
     folder.mkdir()
     for split in ('train', 'test'):
         (folder / f'{split}.jsonl').write_text(''.join(
-            json.dumps({'id': f'{split}{i}', 'text': f'{split} {i}?', 'answer': '2'}) + '\n' for i in range(1000)))
+            line(split, f'{split}{i}', f'{split} {i}?') for i in range(1000)))
     (tmp_path / 'plug.py').write_text(
         'import time\nfrom coinkit.datasets.folder import Folder\n'
         'class Slow(Folder):\n    """A slow folder."""\n    inventory = None\n'

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
+from coinkit.datasets.instruction_rows import parse_row
 from coinkit.datasets.instructions import InstructionJson
 from coinkit.datasets.mini import Mini
 from coinkit.datasets.mini.records import write_records
@@ -97,6 +99,14 @@ def test_pictures_named_inside_the_text_of_a_qwen_row(tmp_path):
     assert "['COCO/a b.jpg'] in its text and ['other.jpg']" in problem.message
 
 
+def test_openings_without_an_end_are_read_at_once():
+    start = time.perf_counter()
+    row = parse_row({'id': 1, 'text': '<img>' * 50_000 + 'q', 'answer': 'a'})
+    assert time.perf_counter() - start < 1
+    assert row.images == () and row.turns[0].text.endswith('<img>q')
+    assert parse_row({'id': 1, 'text': '<img><img>a.jpg</img>q', 'answer': 'a'}).images == ('a.jpg',)
+
+
 def test_tags_stay_where_they_tell_a_place(tmp_path):
     def turns(*texts, image):
         said = [{'from': ('human', 'gpt')[number % 2], 'value': text} for number, text in enumerate(texts)]
@@ -150,7 +160,8 @@ def test_a_suffix_is_put_behind_test_questions_alone(tmp_path):
     assert [sample.turns[0].text for sample in asked] == ['q? Yes or no.', 'q? Yes or no.', 'q? A letter.']
     assert [sample.meta['prompt'] for sample in asked][2] == 'q? A letter.'
     assert load(tmp_path, *rows, suffix=' Now.')[0].turns[0].text == 'q? Now.'
-    assert load(tmp_path, *rows, suffix=suffix, split='train')[0].turns[0].text == 'q?'
+    trained = load(tmp_path, *[{**TRAIN, **row} for row in rows], suffix=suffix, split='train')
+    assert trained[0].turns[0].text == 'What is written on the sign?\nAnswer with one word.'
     assert asked.fingerprint != load(tmp_path, *rows).fingerprint
 
 
@@ -159,7 +170,7 @@ def test_a_question_on_the_line_of_its_picture(tmp_path):
     assert sample.turns == (Turn('human', '<image> What brand?\nOne word.'),)
     assert sample.meta['prompt'] == 'What brand?\nOne word.'
     assert load(tmp_path, {**TEST, 'image': None}, image_gap=' ')[0].turns[0].text == 'What brand?\nOne word.'
-    assert load(tmp_path, TEST, image_gap=' ', split='train')[0].turns[0].text == 'What brand?\nOne word.'
+    assert load(tmp_path, TRAIN, image_gap=' ')[0].turns[0].text == 'What is written on the sign?\nAnswer with one word.'
     given = dict(path=write(tmp_path, [TEST]), root=str(tmp_path), on_bad_image='skip')
     [problem] = InstructionJson.preflight(**given, image_gap='')
     assert "'\\n' or ' ' wanted" in problem.message
@@ -174,11 +185,33 @@ def test_what_the_scorer_needs_is_missed_before_the_run(tmp_path):
     assert '2 of 2 rows have no 10 gold answers' in refs.message
 
 
-def test_each_kind_of_row_can_be_read_as_the_other_split(tmp_path):
-    tested = load(tmp_path, TRAIN, split='test')[0]
-    assert (tested.turns[-1].role, tested.references) == ('human', ('exit',))
-    trained = load(tmp_path, TEST, split='train')[0]
-    assert (trained.turns[-1], trained.references) == (Turn('gpt', 'nokia'), ())
+@pytest.mark.parametrize(('row', 'split', 'message'), [
+    (TEST, 'train', "holds test rows ('text' and an answer) only; the train set wants training rows"),
+    (TRAIN, 'test', "holds training rows ('conversations') only; the test set wants test rows")])
+def test_a_file_of_the_other_split_is_refused(tmp_path, row, split, message):
+    given = dict(path=write(tmp_path, [row]), root=str(tmp_path), split=split, on_bad_image='text_only')
+    [problem] = InstructionJson.preflight(**given)
+    assert message in problem.message and problem.where == str(tmp_path / 'rows.json')
+    with pytest.raises(DataError, match='swapped'):
+        InstructionJson(**given)
+
+
+@pytest.mark.parametrize('split', [None, 'train', 'test'])
+def test_rows_of_both_splits_in_one_file_are_refused(tmp_path, split):
+    for rows in ([TRAIN, TEST, {**TEST, 'question_id': 901}], [TEST, {**TEST, 'question_id': 901}, TRAIN]):
+        given = dict(path=write(tmp_path, rows), root=str(tmp_path), split=split, on_bad_image='text_only')
+        [problem] = InstructionJson.preflight(**given)
+        wanted = split or ('train' if rows[0] is TRAIN else 'test')
+        odd = next(at for at, row in enumerate(rows) if (row is TRAIN) != (wanted == 'train'))
+        assert f'record {odd} (id ' in problem.where and 'of which this is the first' in problem.message
+        with pytest.raises(DataError, match='the file mixes'):
+            InstructionJson(**given)
+
+
+@pytest.mark.parametrize('split', ['train', 'test'])
+def test_a_row_that_holds_both_forms_fits_both_splits(tmp_path, split):
+    sample = load(tmp_path, {**TRAIN, 'text': 'What?', 'answer': 'exit'}, split=split)[0]
+    assert (sample.turns[-1].role, sample.references) == (('gpt', ()) if split == 'train' else ('human', ('exit',)))
 
 
 def test_limit_and_fingerprint(tmp_path):
