@@ -13,7 +13,6 @@ no file and a picture beyond the limits below are bad pictures; the limits are l
 from __future__ import annotations
 
 import os
-import re
 import stat
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -31,7 +30,6 @@ MAX_PIXELS = 89_478_485  # Pillow's own warning level; more is taken for a decom
 MAX_SIDE = 16_384  # pixels: a strip is padded to a square of its longer side
 MAX_ASPECT = 200  # times longer than wide: a strip's shorter side is scaled to the model's
 POLICIES = ('error', 'skip', 'text_only')
-_TAG = re.compile(rf'\s*{IMAGE_TAG}\s*')
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +117,7 @@ def pad_to_square(image: Image.Image, fill: tuple[int, int, int]) -> Image.Image
 
 def without_tags(text: str) -> str:
     """The text without image tags; between words a line break is left."""
-    return _TAG.sub('\n', text).strip() if IMAGE_TAG in text else text
+    return '\n'.join(part.strip() for part in text.split(IMAGE_TAG)).strip() if IMAGE_TAG in text else text
 
 
 def without_pictures(sample: Sample) -> Sample:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from coinkit.data import images
-from coinkit.data.images import BadImagePolicy, FileImage, missing_images, pad_to_square
+from coinkit.data.images import BadImagePolicy, FileImage, missing_images, pad_to_square, without_tags
 from coinkit.errors import BadImage, ConfigError
 from coinkit.types import ImageSource, Sample, Turn
 
@@ -99,6 +101,20 @@ def test_policy_text_only_drops_the_tags_with_the_pictures():
     turns = (Turn('human', 'left <image> and\n<image>\nwhich?'), Turn('gpt', 'a'), Turn('human', '<image> now?'))
     kept = BadImagePolicy('text_only').resolve(dataclasses.replace(SAMPLE, turns=turns), ERROR)
     assert [turn.text for turn in kept.turns] == ['left\nand\nwhich?', 'a', 'now?']
+
+
+@pytest.mark.parametrize(('text', 'left'), [
+    ('a <image>\n b', 'a\nb'), ('<image><image>q ', 'q'), ('a<image> \t<image>b', 'a\n\nb'), (' no tag ', ' no tag '),
+    ('\u00a0<image>\u2003q\x1c', 'q'), (' a  b \n<image>', 'a  b')])
+def test_tags_and_the_space_around_them_are_taken_out(text, left):
+    assert without_tags(text) == left
+    assert '<image>' not in text or left == re.sub(r'\s*<image>\s*', '\n', text).strip()
+
+
+def test_tags_are_taken_out_of_long_blanks_at_once():
+    start = time.perf_counter()
+    assert without_tags('<image>x' + ' ' * 50_000 + 'y') == 'x' + ' ' * 50_000 + 'y'
+    assert time.perf_counter() - start < 1
 
 
 def test_policy_of_another_name_is_refused():
