@@ -74,3 +74,24 @@ def test_minigpt_v2_needs_the_box_on_the_picture_itself(tmp_path) -> None:
     path.write_text(json.dumps(rows))
     (problem,) = StreamDatasets(resolve_stream(config), config.data).preflight()
     assert 'have no origin_answer_bbox' in str(problem)
+
+
+@pytest.mark.parametrize(('method', 'numbers', 'later'), [
+    ('finetune', dict(rank=32, alpha=64), 64), ('moelora', dict(num_experts=5, rank=35, alpha=70), 64),
+    ('olora', dict(rank=32, alpha=64), 32)])
+def test_mcitlibs_recipe_of_the_domain_stream(method: str, numbers: dict, later: int) -> None:
+    config = load_config(f'mllm_cl/domain_mcitlib_llava_{method}')
+    assert {name: config.methods[0][name] for name in numbers} == numbers and config.schedule.lr == 2e-5
+    assert config.backbone == load_config('ucit/llava_finetune').backbone  # the instruction-tuned start
+    schedules = [vars(config.schedule) | task.schedule for task in resolve_stream(config)]
+    assert [each['epochs'] for each in schedules] == [1, 3, 1, 2, 1]
+    assert [each['global_batch_size'] for each in schedules] == [64, *[later] * 4]
+    assert config.benchmark.tasks[1].test['suffix'] == ' Answer the question with a single word (or phrase).'
+
+
+@pytest.mark.parametrize('method', ['finetune', 'moelora', 'cia'])
+def test_qwen_vl_on_coin_refined_has_coins_recipe(method: str) -> None:
+    refined, coin = (load_config(f'{name}/qwen_vl_{method}') for name in ('coin_refined', 'coin'))
+    assert refined.benchmark.name == 'coin_refined' and refined.data.root == 'data/coin_refined'
+    for section in ('backbone', 'schedule', 'evaluation'):
+        assert getattr(refined, section) == getattr(coin, section)
