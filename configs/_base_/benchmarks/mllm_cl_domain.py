@@ -8,7 +8,7 @@
 # Kept: Fin's question ends in a request that depends on the gold answer, so it tells whether that is Yes/No or a letter.
 # Switch med_suffix: the untuned baseline (MCITlib: every model) is asked for a single word on Med. With
 #   --cfg-options "benchmark.per_task.Med.test.suffix=' Answer the question with a single word (or phrase).'"
-# every row of the run is; the baseline, domain_llava_zero_shot.py, and domain_mcitlib_llava_*.py do so. Without it no row is.
+# every row of the run is; domain_llava_zero_shot.py, the baseline, and domain_mcitlib_llava_*.py do so. Else no row is.
 _source = 'the Hugging Face dataset MLLM-CL/MLLM-CL (domain part)'
 
 
