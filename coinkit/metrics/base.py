@@ -30,6 +30,7 @@ WRONG = Verdict(0.0)
 RIGHT = Verdict(1.0)
 UNPARSED = Verdict(0.0, parsed=False)
 MISSING = Verdict(0.0, parsed=False)  # told from UNPARSED by identity
+AGREED = 'multiple_choice_answer'  # VQA's one answer of several annotators, in the context
 SKIPPED = Verdict(0.0)  # no answer, because its picture could not be used: wrong in every mode
 
 
@@ -47,6 +48,7 @@ class ItemMetric(ABC):
     def __init__(self, *, mode: Mode = 'default', denominator: Mode | None = None, **switches: str | None):
         self.switches: Mapping[str, Any] = resolve(self.name, mode, self.more_values, denominator=denominator,
                                                    **switches)
+        self.mode = mode
 
     @classmethod
     def preflight(cls, **config: Any) -> list[Problem]:
@@ -108,12 +110,23 @@ class ItemMetric(ABC):
         """What a scorer reports besides its score."""
         return {}
 
-    def one_reference(self, item: Prediction) -> str:
-        """The gold answer of a single-answer task."""
+    def references(self, item: Prediction) -> tuple[str, ...]:
+        """All gold answers, one at least."""
         if not item.references:
             raise DataError(f"prediction '{item.id}': no reference answer; {self.name} needs one. "
                             'Give `references` in the line or --annotations.')
-        return item.references[0]
+        return item.references
+
+    def one_reference(self, item: Prediction) -> str:
+        """The gold answer of a single-answer task: what several annotators were brought down to, where they differ."""
+        agreed = item.context.get(AGREED)
+        golds = (agreed,) if isinstance(agreed, str) and self.mode == 'default' else self.references(item)
+        if self.mode == 'default' and len(set(golds)) > 1:
+            named = ', '.join(map(repr, golds[:3])) + (', ...' if len(golds) > 3 else '')
+            raise DataError(f"prediction '{item.id}': {len(golds)} reference answers that differ ({named}); {self.name} "
+                            f'compares with one. Give one reference or {AGREED}, or take a metric for several '
+                            "(vqa_v2_official, stvqa_anls); mode='upstream' takes the first.")
+        return golds[0]
 
 
 def bad_image_counts(predictions: Sequence[Prediction]) -> dict[str, int]:

@@ -96,13 +96,16 @@ class MLLMCLFin(ContainmentMetric):
 
 
 def family(item: Prediction) -> str:
-    """The data set that the picture is of: its file name up to the first '_'."""
+    """The data set that the picture is of: its file name up to the first '_'; nothing where there is no picture."""
     image = item.context.get('image')
-    first = image[0] if isinstance(image, list | tuple) and image else image
-    if not isinstance(first, str):
+    if isinstance(image, list | tuple):
+        image = image[0] if image else None
+    if image is None:
+        return ''
+    if not isinstance(image, str):
         raise DataError(f"prediction '{item.id}': context has no image name (image={image!r}); mllmcl_sci reads the "
                         'data set off it, e.g. "AI2D_17.png".')
-    return PurePosixPath(first).name.split('_')[0]
+    return PurePosixPath(image).name.split('_')[0]
 
 
 def question(item: Prediction) -> str:

@@ -30,7 +30,7 @@ class STVQAAccuracy(ItemMetric):
         super().__init__(mode=mode, denominator=denominator)
 
     def judge(self, item: Prediction) -> Verdict:
-        self.one_reference(item)
+        self.references(item)
         answer = normalise(item.prediction)
         return verdict(any(normalise(reference) == answer for reference in item.references))
 
@@ -59,7 +59,7 @@ class STVQAANLS(ItemMetric):
             yield RIGHT if answer in each else Verdict(max(islice(found, len(each))))
 
     def _golds(self, item: Prediction) -> set[str]:
-        self.one_reference(item)
+        self.references(item)
         return {reference.lower().strip() for reference in item.references}
 
 

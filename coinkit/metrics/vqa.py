@@ -46,7 +46,7 @@ class VQAv2Official(ItemMetric):
         super().__init__(mode=mode, denominator=denominator)
 
     def judge(self, item: Prediction) -> Verdict:
-        self.one_reference(item)
+        self.references(item)
         answer, golds = one_line(item.prediction), [one_line(reference) for reference in item.references]
         if len(set(item.references)) > 1:
             answer, golds = official(answer), [official(gold) for gold in golds]

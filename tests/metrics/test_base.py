@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from coinkit.errors import ConfigError, DataError
 from coinkit.metrics.grounding import GroundingCoin
 from coinkit.metrics.imagenet import ImageNetCoin
 from coinkit.metrics.mllm_cl_domain import MLLMCLRS
+from coinkit.metrics.run import score_files
 from coinkit.metrics.vqa import OCRVQACoin, VQAExactUpper
 from coinkit.registry import METRICS
 from coinkit.types import Metric, Prediction
@@ -75,3 +78,21 @@ def test_scoring_is_linear_and_quick():
     """50,000 answers in well under a second of Python: no quadratic search for duplicates or ids."""
     rows = [Prediction(str(i), 'cat', ('cat',)) for i in range(50_000)]
     assert VQAExactUpper().score(rows).counts['items'] == 50_000
+
+
+def test_one_of_several_references_that_differ_is_not_picked_silently():
+    rows = [Prediction('q7', 'wren', ('bird', 'wren', 'wren'), {})]
+    with pytest.raises(DataError, match="'q7': 3 reference answers that differ .'bird', 'wren'.*multiple_choice_answer"):
+        VQAExactUpper().score(rows)
+    assert VQAExactUpper(mode='upstream').score(rows).value == 0.0
+    assert VQAExactUpper().score([Prediction('q7', 'bird', ('bird', 'bird'), {})]).value == 100.0
+
+
+def test_the_answer_that_annotators_were_brought_down_to_is_gold(tmp_path):
+    (tmp_path / 'a.json').write_text(json.dumps({'annotations': [{
+        'question_id': 7, 'answers': [{'answer': 'bird'}, {'answer': 'wren'}], 'multiple_choice_answer': 'wren'}]}))
+    (tmp_path / 'p.jsonl').write_text('{"id": "7", "prediction": "wren"}')
+    score, _ = score_files(VQAExactUpper(), tmp_path / 'p.jsonl', tmp_path / 'a.json')
+    assert score.value == 100.0
+    score, _ = score_files(VQAExactUpper(mode='upstream'), tmp_path / 'p.jsonl', tmp_path / 'a.json')
+    assert score.value == 0.0, 'the first, as published'

@@ -115,8 +115,11 @@ def test_normalised_answers(text):
 @given(gold=answers, answer=answers)
 @quick
 def test_any_reference_too(gold, answer):
-    for name in ('vqa_exact_upper', 'stvqa_anls', 'vqa_v2_official', 'mllmcl_rs', 'mllmcl_vp', 'mllmcl_ocr'):
-        METRICS.build({'type': name}).score([Prediction('1', answer, (gold, answer), CONTEXT)])
+    for name in ('stvqa_anls', 'vqa_v2_official', 'mllmcl_ocr'):
+        METRICS.build({'type': name}).score([Prediction('1', answer, (gold, answer, 'a'), CONTEXT)])
+    for name in ('vqa_exact_upper', 'mllmcl_rs', 'mllmcl_vp'):
+        METRICS.build({'type': name}).score([Prediction('1', answer, (gold, gold), CONTEXT)])
+        METRICS.build({'type': name, 'mode': 'upstream'}).score([Prediction('1', answer, (gold, answer), CONTEXT)])
 
 
 @given(raw=st.binary(max_size=80) | nearly_json)

@@ -57,7 +57,9 @@ def test_states_by_recall(text, gold, trimmed, as_published):
 def test_science_by_the_name_of_the_picture():
     assert value(MLLMCLSci(), 'It is B', 'b', image=['Sci/images/TQA_1.png']) == 0.0
     assert value(MLLMCLSci(), 'It is B', 'b', image='Other_1.png', prompt='q') == 1.0
-    for context in ({}, {'image': 3}, {'image': 'MapQA_1.png'}, {'image': [], 'prompt': 'q'}):
+    for context in ({'prompt': 'q'}, {'image': [], 'prompt': 'q'}, {'image': None, 'prompt': 'q'}):  # no picture
+        assert value(MLLMCLSci(), 'It is B', 'b', **context) == 1.0
+    for context in ({}, {'image': 3}, {'image': 'MapQA_1.png'}, {'image': []}):
         with pytest.raises(DataError, match="'1': context has no (image|prompt)"):
             value(MLLMCLSci(), 'a', 'a', **context)
 
@@ -73,6 +75,13 @@ def test_ocr():
     assert value(MLLMCLOCR(substring_match='word'), '1234', '123', category='x') == 0.0
     with pytest.raises(DataError, match="'1': context has no category"):
         value(MLLMCLOCR(), 'a', 'a')
+
+
+def test_a_blank_reference_of_ocr_is_no_gold_answer():
+    row = Prediction('1', 'zzz', ('', '12', ' '), {'category': 'x'})
+    assert (MLLMCLOCR().score([row]).value, MLLMCLOCR(mode='upstream').score([row]).per_sample) == (0.0, (1.0,))
+    with pytest.raises(DataError, match="'1': its reference answers are blank"):
+        MLLMCLOCR().score([Prediction('1', 'zzz', ('', ' '), {'category': 'x'})])
 
 
 def test_vp_reports_counting_apart():
