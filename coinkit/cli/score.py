@@ -12,7 +12,9 @@ import csv
 import inspect
 import io
 import json
+import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,7 @@ def main(args: argparse.Namespace) -> int:
     """Score and print; returns the exit status."""
     from coinkit.metrics.run import matched_rows
     metric = build_metric(args.metric, args.option)
-    rows = matched_rows(metric, args.predictions, args.annotations)
+    rows = matched_rows(metric, args.predictions, args.annotations, tell=partial(print, file=sys.stderr))
     score = metric.score(rows)
     if args.per_sample is not None:
         write_per_sample(args.per_sample, args.metric, score, [row.id for row in rows])

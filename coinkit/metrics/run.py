@@ -6,7 +6,7 @@ scorer counts as wrong. Without annotations, the predictions' own references are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,8 +26,10 @@ def read_annotations(path: Path) -> list[Prediction]:
     return [item for _, item in files.annotations(path)]
 
 
-def matched_rows(metric: Metric, predictions: Path, annotations: Path | None = None) -> list[Prediction]:
-    """What the metric scores: a row per prediction, or per annotation where there are any."""
+def matched_rows(metric: Metric, predictions: Path, annotations: Path | None = None, *,
+                 tell: Callable[[str], object] = lambda text: None) -> list[Prediction]:
+    """What the metric scores: a row per prediction, or per annotation where there are any; `tell` hears what was left
+    out of the annotations."""
     placed = files.predictions(predictions)
     if not placed:
         raise DataError(f'{predictions}: no predictions in this file.')
@@ -41,6 +43,7 @@ def matched_rows(metric: Metric, predictions: Path, annotations: Path | None = N
     _refuse_second_answers(golds)
     if not by_position:
         _refuse_strangers(placed, {item.id for _, item in golds}, annotations)
+        golds = _of_their_splits({item.id for item in rows}, golds, annotations, tell)
     return align(rows, [item for _, item in golds], by_position=by_position)
 
 
@@ -80,6 +83,19 @@ def _refuse_strangers(placed: Sequence[files.Placed], known: set[str], annotatio
         where, name = strangers[0]
         raise DataError(f'{where}: id {name!r} is not in {annotations}; {len(strangers)} predictions have no annotation, '
                         f'of {len(placed)}. Ids are compared as strings; check that both files are of the same split.')
+
+
+def _of_their_splits(answered: set[str], golds: Sequence[files.Placed], annotations: Path,
+                     tell: Callable[[str], object]) -> Sequence[files.Placed]:
+    """Of a file of all splits (ScienceQA's problems.json) those that the predictions are of: nobody asked the others."""
+    splits = {item.id: item.context.get('split') for _, item in golds}
+    asked = {splits[name] for name in answered if isinstance(splits[name], str)}
+    if not asked or not all(isinstance(split, str) for split in splits.values()) or asked == set(splits.values()):
+        return golds
+    kept = [placed for placed in golds if splits[placed[1].id] in asked]
+    tell(f'{annotations}: the predictions are of the split {" and ".join(sorted(asked))}: {len(kept)} of its {len(golds)} '
+         'records are divided by.')
+    return kept
 
 
 def _merge(gold: Prediction, answer: Prediction | None) -> Prediction:

@@ -114,3 +114,19 @@ def test_the_table_of_a_metric_that_is_scored_elsewhere(predictions, tmp_path, c
     assert (tmp_path / 'app.tsv').read_text().splitlines() == ['index\tprediction', 'a\tUNANSWERABLE', 'b\tDUNE', 'c\tDUNE']
     with pytest.raises(ConfigError, match='--table.*gqa is scored here'):
         run(predictions, '--metric', 'gqa', '--table', tmp_path / 'x.tsv')
+
+
+def test_of_a_file_of_all_splits_those_of_the_predictions_count(tmp_path, capsys):
+    problems = {str(i): {'answer': 1, 'choices': ['a', 'b'], 'split': split}
+                for i, split in enumerate(['test', 'train', 'test', 'val', 'train'])}
+    (tmp_path / 'problems.json').write_text(json.dumps(problems))
+    (tmp_path / 'p.jsonl').write_text('{"id": "0", "prediction": "B"}\n')
+    words = (tmp_path / 'p.jsonl', '--metric', 'scienceqa_coin', '--annotations', tmp_path / 'problems.json')
+    assert run(*words) == 0
+    told = capsys.readouterr()
+    assert (json.loads(told.out)['score'], json.loads(told.out)['counts']['missing']) == (50.0, 1)
+    assert 'are of the split test: 2 of its 5 records are divided by.' in told.err
+    (tmp_path / 'p.jsonl').write_text('{"id": "0", "prediction": "B"}\n{"id": "3", "prediction": "B"}\n')
+    run(*words)
+    told = capsys.readouterr()
+    assert json.loads(told.out)['n'] == 3 and 'split test and val: 3 of its 5' in told.err
