@@ -1,12 +1,19 @@
-"""The two backbones tests run on: the mini one, and the tiny LLaVA-1.5 of tests/golden/llava15 as a hub-format folder."""
+"""The two backbones tests run on: the mini one, and the tiny LLaVA-1.5 of tests/golden/llava15 as a hub-format folder.
+
+Ctrl-C is heard in every test run, also in one that a shell started in the background, deaf to it: some tests send it.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 GOLDEN = Path(__file__).parent / 'golden'
 OFFICIAL_KEYS = {  # official tensor names to transformers' names
