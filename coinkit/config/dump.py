@@ -52,7 +52,8 @@ def _flat(value: Any) -> str:
 
 
 def _is_keyword(name: Any) -> bool:
-    return isinstance(name, str) and name.isidentifier() and not keyword.iskeyword(name)
+    # ASCII: Python reads other letters in a normalised form, a micro sign as a Greek mu
+    return isinstance(name, str) and name.isascii() and name.isidentifier() and not keyword.iskeyword(name)
 
 
 def make_plain(source: Source) -> list[Problem]:

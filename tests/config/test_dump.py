@@ -1,7 +1,7 @@
 """The resolved config reads back equal; differences are told; the stream and its variants."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from coinkit.config import diff, dump, load_config, resolve_stream, variants
@@ -13,6 +13,7 @@ LITERALS = st.recursive(
 
 
 @given(LITERALS)
+@example({'\u00b5': None})
 def test_any_literal_reads_back_equal(value) -> None:
     assert eval(_text(value, 0), {'dict': dict}) == value
 
