@@ -8,6 +8,7 @@ instruction rows of official annotation files.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -51,6 +52,8 @@ def main(args: argparse.Namespace) -> int:
 
     if args.check and args.download:
         raise ConfigError(Problem('--check', 'given together with --download.', '--check changes nothing: leave one out.'))
+    if args.json is not None:
+        check_writable(args.json)
     config, reporter = read_benchmark(args), Reporter()
 
     def new_bar(label: str, total: int, unit: str) -> AbstractContextManager[Any]:
@@ -78,6 +81,15 @@ def main(args: argparse.Namespace) -> int:
     return status
 
 
+def check_writable(path: Path) -> None:
+    """Told before the examination, which may take long."""
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    why = (f"'{above}' is no folder" if not above.is_dir() else f"'{above}' may not be written to"
+           if not os.access(above, os.W_OK) else 'it is a folder' if path.is_dir() else '')
+    if why:
+        raise ConfigError(Problem('--json', f"'{path}' cannot be written: {why}.", 'Name another file.'))
+
+
 def read_benchmark(args: argparse.Namespace) -> BenchmarkConfig:
     """The benchmark as the command line wants it."""
     from coinkit.config.benchmarks import load_benchmark
@@ -85,7 +97,7 @@ def read_benchmark(args: argparse.Namespace) -> BenchmarkConfig:
     options = [*args.cfg_options, *([f'benchmark.style={args.style!r}'] if args.style else []),
                *([f'data.root={args.root!r}'] if args.root else [])]
     config = load_benchmark(args.benchmark, options=options, plugins=plugins_of(args))
-    return config.chosen(name.strip() for name in args.tasks.split(',')) if args.tasks else config
+    return config.chosen(name.strip() for name in args.tasks.split(',')) if args.tasks is not None else config
 
 
 def examine(config: BenchmarkConfig, args: argparse.Namespace, new_bar: NewBar) -> Report:

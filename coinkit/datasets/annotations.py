@@ -54,8 +54,10 @@ class Annotations:
         if not isinstance(given, Mapping) or not {'kind', 'path'} <= given.keys():
             return [Problem(where, f'given {given!r}, allowed: dict(kind=..., path=...).')]
         problems = [unknown(where, 'key', str(key), KEYS) for key in given if key not in KEYS]
-        if given['kind'] not in KINDS:
+        if not isinstance(given['kind'], str) or given['kind'] not in KINDS:
             problems.append(unknown(f'{where}.kind', 'kind', str(given['kind']), KINDS))
+        problems += [Problem(f'{where}.{key}', f'given {given[key]!r}, allowed: a path below data.root, or a list of them.')
+                     for key in ('path', 'splits') if key in given and not _are_places(given[key])]
         if given['kind'] == 'scienceqa' and not given.get('splits'):
             problems.append(Problem(f'{where}.splits', "missing; kind='scienceqa' needs the path of pid_splits.json."))
         if given.get('join', 'checked') not in ('checked', 'position'):
@@ -83,6 +85,10 @@ class Annotations:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"{file}: is not what annotations of kind '{self.kind}' are read from "
                             f'({type(error).__name__}: {error}). Give the official file.') from error
+
+
+def _are_places(given: Any) -> bool:
+    return isinstance(given, str) or isinstance(given, list | tuple) and all(isinstance(each, str) for each in given)
 
 
 def read_json(path: Path) -> Any:

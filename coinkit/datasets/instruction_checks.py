@@ -17,8 +17,11 @@ EXAMPLES = 3  # missing images named in a problem
 
 
 def wrong_arguments(split: str | None, on_bad_image: str, limit: int | None, annotations: Any, suffix: Any,
-                    image_gap: str) -> list[Problem]:
+                    image_gap: str, needs: Any = ()) -> list[Problem]:
     problems = []
+    if not isinstance(needs, list | tuple) or not all(isinstance(name, str) for name in needs):
+        problems.append(Problem('InstructionJson: needs', f'{needs!r} given, a list of names wanted.',
+                                f'Write [{needs!r}].' if isinstance(needs, str) else ''))
     if split not in (None, 'train', 'test'):
         problems.append(unknown('InstructionJson: split', 'split', str(split), ('train', 'test')))
     if on_bad_image not in POLICIES:

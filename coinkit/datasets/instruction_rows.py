@@ -7,6 +7,7 @@ the text where they say more than 'one picture, in front'.
 
 from __future__ import annotations
 
+import math
 import re
 from array import array
 from collections.abc import Iterable, Mapping
@@ -17,12 +18,14 @@ import numpy as np
 from coinkit.data.images import FileImage, without_tags
 from coinkit.data.index import Record, Records, Survey
 from coinkit.errors import BadImage
-from coinkit.types import Turn
+from coinkit.types import BAD_IMAGE, Turn
 
 ROLES = {'human': 'human', 'user': 'human', 'gpt': 'gpt', 'assistant': 'gpt'}
+BOXES = ('answer_bbox', 'origin_answer_bbox')
 IMAGE_TOKEN = '<image>'
 _INLINE = re.compile(r'(?:Picture \d+: *)?<img>([^<>\n]*)</img>')  # linear: no bracket inside
-_READ = frozenset({'id', 'question_id', 'image', 'conversations', 'text', 'answer', 'answers'})
+_READ = frozenset({'id', 'question_id', 'image', 'conversations', 'text', 'answer', 'answers',
+                   BAD_IMAGE})  # which is the evaluation's word to the scorer
 MAX_PROBLEMS = 20  # listed; the others are counted
 
 
@@ -53,6 +56,7 @@ def parse_row(record: Mapping[str, Any], *, gold: bool = True) -> Row:
     name = row_id(record)
     if not name:
         raise WrongRow("has no 'id' or 'question_id'; every record needs one.")
+    _check_boxes(record)
     turns = _conversation(record['conversations']) if 'conversations' in record else _question(record)
     turns, images = _take_out_images(turns, _images(record.get('image')))
     answers = (turns[-1].text,) if turns[-1].role == 'gpt' else _answers(record, gold)
@@ -128,6 +132,19 @@ def _text(key: str, item: Any) -> str:
     if isinstance(item, str) or (isinstance(item, int | float) and not isinstance(item, bool)):
         return str(item)
     raise WrongRow(f"'{key}' holds {item!r}; text is wanted.")
+
+
+def _check_boxes(record: Mapping[str, Any]) -> None:
+    """A gold box that no scorer can read would be told after the training only."""
+    for key in BOXES:
+        given = record.get(key)
+        parts = re.sub(r'[][]', '', given).split(',') if isinstance(given, str) else given
+        try:
+            fine = given is None or given == [] or len(parts) == 4 and all(math.isfinite(float(part)) for part in parts)
+        except (TypeError, ValueError, OverflowError):
+            fine = False
+        if not fine:
+            raise WrongRow(f"'{key}' is {given!r}; four numbers are wanted, as in '[0.1,0.2,0.5,0.9]'.")
 
 
 def _check_image_tokens(turns: Iterable[Turn], images: tuple[str, ...]) -> None:
@@ -221,4 +238,4 @@ def _problem(record: Record, images: dict[str, int], index: int) -> tuple[str, b
     return problem, bool(problem)
 
 
-SURVEY = Survey('instruction-rows/3', survey_rows)
+SURVEY = Survey('instruction-rows/4', survey_rows)

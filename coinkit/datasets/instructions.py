@@ -60,7 +60,7 @@ class InstructionJson:
                  image_sources: Mapping[str, str] | None = None, annotations: Mapping[str, Any] | None = None,
                  needs: Sequence[str] = (), num_references: int | None = None,
                  suffix: str | Mapping[str, str] = '', image_gap: Literal['\n', ' '] = '\n'):
-        problems = wrong_arguments(split, on_bad_image, limit, annotations, suffix, image_gap)
+        problems = wrong_arguments(split, on_bad_image, limit, annotations, suffix, image_gap, needs)
         if problems:
             raise ConfigError(problems)
         tried = places(root, path)
@@ -83,7 +83,7 @@ class InstructionJson:
                   needs: Sequence[str] = (), num_references: int | None = None,
                   suffix: str | Mapping[str, str] = '', image_gap: str = '\n', **_: Any) -> list[Problem]:
         """All that is wrong with the arguments, the files, their records and images; builds the index."""
-        wrong = wrong_arguments(split, on_bad_image, limit, annotations, suffix, image_gap)
+        wrong = wrong_arguments(split, on_bad_image, limit, annotations, suffix, image_gap, needs)
         tried, folders = places(root, path), places(root, image_root or '')
         file = first_file(tried)
         problems = list(wrong)

@@ -188,3 +188,16 @@ def test_it_imports_no_torch(tmp_path):
 def test_converting_is_a_verb_of_its_own(capsys):
     assert main(['data', 'convert', '--help']) == 0
     assert 'usage: coinkit data convert' in capsys.readouterr().out
+
+
+def test_a_place_for_the_findings_that_cannot_be_written_is_told_first(tmp_path, capsys):
+    (tmp_path / 'file').write_text('')
+    for place, why in ((tmp_path / 'file/findings.json', 'is no folder'), (tmp_path, 'it is a folder')):
+        assert run('mini', '--json', place) == 2
+        told = capsys.readouterr()
+        assert why in told.err and 'looked at' not in told.out
+
+
+def test_no_task_is_not_all_tasks(capsys):
+    assert run('mini', '--tasks', '') == 2
+    assert "unknown task ''" in capsys.readouterr().err

@@ -12,6 +12,7 @@ from coinkit.datasets.instructions import InstructionJson
 from coinkit.datasets.mini import Mini
 from coinkit.datasets.mini.records import write_records
 from coinkit.datasets.mini.tasks import TASKS
+from coinkit.datasets.row_look import look_at_row
 from coinkit.errors import ConfigError, DataError
 from coinkit.types import Dataset, Turn
 
@@ -309,3 +310,25 @@ def test_wrong_arguments_are_all_told_at_once(tmp_path):
         load(tmp_path, TEST, split='val', on_bad_image='skp', limit=0)
     assert len(caught.value.problems) == 3
     assert "Did you mean 'skip'?" in str(caught.value)
+
+
+@pytest.mark.parametrize('given', [
+    {'needs': 'answer_type'}, {'needs': [5]}, {'annotations': {'kind': 'gqa', 'path': 5}},
+    {'annotations': {'kind': 'scienceqa', 'path': 'a.json', 'splits': [5]}}, {'annotations': {'kind': [], 'path': 'a'}}])
+def test_arguments_of_another_kind_are_told(tmp_path, given):
+    assert InstructionJson.preflight(path=write(tmp_path, [TEST]), root=str(tmp_path), on_bad_image='skip', **given)
+    with pytest.raises(ConfigError, match='InstructionJson: (needs|annotations)'):
+        load(tmp_path, TEST, **given)
+
+
+def test_a_row_cannot_say_that_its_picture_was_bad(tmp_path):
+    assert 'bad_image' not in load(tmp_path, {**TEST, 'bad_image': 'skip'})[0].meta
+
+
+@pytest.mark.parametrize('box', ['[0.9,0.8]', '[a,b,c,d]', [0.1, [0.2], 0.3, 0.4], '[nan,0,1,1]', 3, ''])
+@pytest.mark.parametrize('key', ['answer_bbox', 'origin_answer_bbox'])
+def test_a_gold_box_is_four_numbers(tmp_path, key, box):
+    row = {'question_id': 5, 'text': 'box of: bowl', 'answer_bbox': '[0.1,0.2,0.5,0.9]', key: box}
+    [problem] = InstructionJson.preflight(path=write(tmp_path, [row]), root=str(tmp_path))
+    assert f"'{key}' is {box!r}; four numbers are wanted" in problem.message
+    assert 'four numbers' in look_at_row(row).wrong
