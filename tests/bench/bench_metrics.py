@@ -48,7 +48,8 @@ def text_lines(draw: random.Random, *, distinct: bool) -> Iterator[Line]:
     source, number = texts(draw, words), 0
     while True:
         few = [f'{next(source)} {number}' if distinct else next(source) for _ in range(11 if distinct else 3)]
-        yield few[0], few[1:] if distinct else draw.choices(few, k=10), SCIENCE
+        references = few[1:] if distinct else draw.choices(few, k=10)
+        yield few[0], references, {**SCIENCE, 'multiple_choice_answer': references[0]}  # for scorers that compare with one
         number += 1
 
 
