@@ -1,8 +1,6 @@
 """`python -m coinkit VERB ...` is the console script `coinkit`."""
 
-import sys
-
-from coinkit.cli.main import main
+from coinkit.cli.main import program
 
 if __name__ == '__main__':
-    sys.exit(main())
+    program()

@@ -45,5 +45,5 @@ def test_the_shipped_configs_lie_inside_the_package() -> None:
 
 
 def test_the_console_script_is_main() -> None:
-    assert SETUP['options.entry_points']['console_scripts'].strip() == 'coinkit = coinkit.cli.main:main'
+    assert SETUP['options.entry_points']['console_scripts'].strip() == 'coinkit = coinkit.cli.main:program'
     assert callable(main)

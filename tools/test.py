@@ -7,7 +7,7 @@ from pathlib import Path
 if find_spec('coinkit') is None:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from coinkit.cli.main import main  # noqa: E402
+from coinkit.cli.main import leave, main  # noqa: E402
 
 if __name__ == '__main__':
-    sys.exit(main(['test', *sys.argv[1:]], prog='tools/test.py'))
+    leave(main(['test', *sys.argv[1:]], prog='tools/test.py'))

@@ -7,10 +7,12 @@ without a traceback; anything else is a bug and keeps its own.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
 import coinkit
 from coinkit.errors import CoinkitError, nearest
@@ -33,6 +35,23 @@ VERBS = {  # verb -> (module, help)
 
 DEPENDENCIES = ('PIL', 'jinja2', 'matplotlib', 'mmengine', 'numpy', 'peft', 'pluggy', 'rich', 'safetensors', 'tensorboard',
                 'tokenizers', 'torch', 'transformers')  # a checkout run by another Python gets a hint, not a traceback
+
+
+def program() -> NoReturn:
+    """The console script."""
+    leave(main())
+
+
+def leave(status: int) -> NoReturn:
+    """End the process. One of several ends at once: all is written, and a native library's thread that wakes while Python
+    is taken down would abort it (status -6), which a launcher takes for a failure of the run.
+    """
+    if os.environ.get('WORLD_SIZE', '1') != '1':
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def main(argv: Sequence[str] | None = None, *, prog: str = '') -> int:

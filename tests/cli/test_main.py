@@ -1,6 +1,7 @@
 """The command line as a user meets it: light, clear, with the promised exit status."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -128,3 +129,13 @@ def test_the_doors_in_tools_work_from_anywhere_without_installation(door: str, t
 def test_python_m_coinkit() -> None:
     done = subprocess.run([sys.executable, '-m', 'coinkit', '--version'], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.strip() == f'coinkit {command.coinkit.__version__}'
+
+
+@pytest.mark.parametrize(('processes', 'taken_down'), [('1', 'yes'), ('2', '')])
+def test_one_process_of_several_ends_at_once(processes, taken_down) -> None:
+    """Nothing of Python's own ending runs, which a library's thread could turn into an abort; what was written is there."""
+    code = ('import atexit, sys; from coinkit.cli.main import leave; atexit.register(lambda: sys.stdout.write("yes"));'
+            'sys.stderr.write("written"); leave(3)')
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
+                          env={**os.environ, 'WORLD_SIZE': processes}, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (3, taken_down, 'written')
