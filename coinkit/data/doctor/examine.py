@@ -76,6 +76,7 @@ class Examination:
             line.size = file.path.stat().st_size
             return
         line.state = 'missing'
+        line.published = each.published if file.look is not None else None  # how many rows to expect
         also = f", nor {' nor '.join(map(str, file.others[:EXAMPLES]))}" if file.others else ''
         self.report.tell('missing_file', file.path, f'there is no such file{also}', cure=_get(file.source))
 

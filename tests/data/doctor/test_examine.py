@@ -88,6 +88,7 @@ def test_only_looking_writes_nothing(made):
 
 
 def test_missing_places_tell_where_to_get_them(made):
+    made.published = Published(test=7)
     (made.root / 'test.json').unlink()
     for path in (made.root / 'pictures').iterdir():
         path.unlink()
@@ -95,6 +96,7 @@ def test_missing_places_tell_where_to_get_them(made):
     report = made.examine()
     assert {line.place.rpartition('/')[2]: line.state for line in report.lines} == {
         'train.json': 'present', 'test.json': 'missing', 'pictures': 'missing'}
+    assert [line.published for line in report.lines if line.place.endswith('test.json')] == [7], 'how many to expect'
     told = '\n'.join(map(str, report.findings))
     assert 'test.json: there is no such file. Get it from the sun.' in told
     assert 'pictures: there is no such image folder. Get it from the moon (3 GB).' in told
