@@ -7,6 +7,7 @@ coinkit reads no videos. Nothing pads or cuts here, so tokenizers are never reco
 from __future__ import annotations
 
 import bisect
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from torch import Tensor
 from coinkit.backbones.weights import WHERE, read_json
 from coinkit.errors import BadImage, ConfigError, DataError, Problem
 
+logger = logging.getLogger(__name__)
 Span = tuple[int, int]
 SHAPES = ((320, 240), (64, 48), (240, 720), (1280, 160))  # pictures that a processor's count is tried on
 
@@ -109,7 +111,8 @@ class Processor:
         count = getattr(self.inner, '_get_num_multimodal_tokens', None)
         try:
             found = count(image_sizes=[(height, width) for width, height in sizes]).num_image_tokens if count else None
-        except (AttributeError, LookupError, NotImplementedError, TypeError, ValueError):
+        except (AttributeError, LookupError, NotImplementedError, TypeError, ValueError) as error:
+            logger.debug('%s cannot count its tokens of a picture (%s); they are measured', type(self.inner).__name__, error)
             return None
         return None if found is None else sum(found) - len(sizes)
 
