@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import runpy
 from pathlib import Path
 
 import pytest
 import torch
+from small_arguments import ARGUMENTS
 
 from coinkit.plugins import load_plugins
 from coinkit.registry import METHODS
@@ -14,7 +14,6 @@ from coinkit.testing import small_runs
 from coinkit.testing.runs import opened
 
 load_plugins()
-ARGUMENTS = runpy.run_path(str(Path(__file__).with_name('test_methods.py')))['ARGUMENTS']
 BACKBONES = {  # LLaVA is the battery's own
     'QwenVL': dict(type='QwenVL', checkpoint='mini', dtype='float32', max_length=512),
     'MiniGPTv2': dict(type='MiniGPTv2', checkpoint='mini', dtype='float32', max_length=512, missing_image='zero')}

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from small_arguments import ARGUMENTS
+
 from coinkit.plugins import load_plugins
 from coinkit.registry import METHODS
 from coinkit.testing import MethodBattery
 
 load_plugins()
-ARGUMENTS: dict[str, dict[str, Any]] = {  # what small runs need beside the defaults
-    'DynamicEMA': dict(ema_when='always'),  # without a method that makes groups
-    'MAS': dict(num_samples=2), 'MoELoRA': dict(num_experts=2),
-    'MRLoRA': dict(router_samples=2, router_steps=2, router_batch_size=2)}
 BESIDE: dict[str, list[dict[str, Any]]] = {}  # methods that one needs beside it
 
 ROUTES = 'test_routes_see_neither_answers_nor_names'
