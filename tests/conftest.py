@@ -24,6 +24,15 @@ OFFICIAL_KEYS = {  # official tensor names to transformers' names
 }
 
 
+@pytest.fixture(autouse=True)
+def backbones_are_built_anew():
+    """A test that leaves the small engine's cached backbones behind fails itself, not another one after it."""
+    from coinkit.registry import BACKBONES
+
+    yield
+    assert getattr(BACKBONES.build, '__func__', None) is type(BACKBONES).build, 'BACKBONES.build is still replaced'
+
+
 @pytest.fixture(scope='session')
 def tiny_llava_folder(tmp_path_factory) -> Path:
     """Own embedding rows stay 562: pictures are not tokens of the vocabulary."""

@@ -146,10 +146,11 @@ def small_engine(loaded: dict[str, Any]) -> Iterator[MiniEngine]:
 
 
 @pytest.fixture
-def mini_engine(loaded_backbones: dict[str, Any]) -> Iterator[MiniEngine]:
+def mini_engine(loaded_backbones: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[MiniEngine]:
     """`coinkit.engine.launch` with a cached backbone; `.train(config, folder)` returns the folder's digest."""
     with small_engine(loaded_backbones) as engine:
         yield engine
+        monkeypatch.undo()  # before the engine's own: a test may have replaced what the engine replaces
 
 
 class MiniEngine:
