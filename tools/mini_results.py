@@ -62,15 +62,24 @@ class Job(NamedTuple):
     def log(self) -> Path:
         return self.folder.with_name(f'{self.folder.name}.log')
 
+    @property
+    def command(self) -> list[str]:
+        plugin = ['--plugin', 'coinkit_ewc'] if self.method == 'EWC' else []
+        return [sys.executable, str(ROOT / 'tools' / 'train.py'), str(ROOT / CONFIGS[self.method]), '--work-dir',
+                str(self.folder), *plugin, '--cfg-options', f'seed={self.seed}',
+                f'evaluation.zero_shot={self.method == "ZeroShot"}']
+
     def start(self) -> subprocess.Popen[bytes]:
         """One thread each: several jobs at once finish sooner than one after the other on all cores."""
-        plugin = ['--plugin', str(EWC / 'coinkit_ewc' / 'ewc.py')] if self.method == 'EWC' else []
-        command = [sys.executable, str(ROOT / 'tools' / 'train.py'), str(ROOT / CONFIGS[self.method]), '--work-dir',
-                   str(self.folder), *plugin, '--cfg-options', f'seed={self.seed}',
-                   f'evaluation.zero_shot={self.method == "ZeroShot"}']
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with open(self.log, 'ab') as log:
-            return subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+            return subprocess.Popen(self.command, stdout=log, stderr=log, env=environment())
+
+
+def environment() -> dict[str, str]:
+    """One thread; EWC's plug-in is found where it lies, installed or not."""
+    paths = [str(EWC), *filter(None, [os.environ.get('PYTHONPATH')])]
+    return {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': os.pathsep.join(paths)}
 
 
 def main() -> int:
