@@ -34,7 +34,7 @@ from coinkit.backbones.hub_folder import (
     stop_ids,
 )
 from coinkit.backbones.loading import Start, shapes_only
-from coinkit.backbones.model_parts import find_parts, linears_of
+from coinkit.backbones.model_parts import find_parts, linears_of, unread_in
 from coinkit.backbones.processors import Processor, load_processor
 from coinkit.backbones.weights import open_folder
 from coinkit.data.batch import IGNORE, Batch, Encoded, ForwardOutput
@@ -121,6 +121,10 @@ class TransformersBackbone(Backbone):
     @property
     def decoder(self) -> nn.Module:
         return self.model.get_submodule(self.language_model)
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        return unread_in(self.model, self.vision_tower)
 
     # --- samples ------------------------------------------------------------------------------------------------
 
