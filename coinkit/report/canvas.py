@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,6 +20,8 @@ MUTED = '#8a939e'
 # Okabe and Ito's colours, told apart with any colour vision; darkened yellow
 COLORS = ('#0072b2', '#d55e00', '#009e73', '#b8559a', '#c88a00', '#3d9bd6', '#7a5c3e', '#6b6b6b')
 MARKERS = 'osD^vPX*'
+_ROUNDS: tuple[dict[str, Any], ...] = (  # when the colours come round: other markers, hollow, on another dash
+    {'ls': '-'}, {'ls': (0, (4, 1.5)), 'mfc': 'none'}, {'ls': (0, (1, 1.2)), 'mfc': 'none'})
 DPI = 150
 
 _STYLE = {
@@ -30,6 +32,13 @@ _STYLE = {
     'legend.frameon': False, 'legend.fontsize': 8.5, 'lines.linewidth': 1.8, 'lines.markersize': 4.5,
     'svg.hashsalt': 'coinkit', 'svg.fonttype': 'path', 'savefig.dpi': DPI,
 }
+
+
+def run_style(number: int) -> dict[str, Any]:
+    """Colour, marker and dash of a run by its place, the same in every figure; none twice among 24 runs."""
+    turn = number // len(COLORS)
+    return {'color': COLORS[number % len(COLORS)], 'marker': MARKERS[(number + 3 * turn) % len(MARKERS)],
+            **_ROUNDS[turn % len(_ROUNDS)]}
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from coinkit.report.aggregate import Run, Stat
-from coinkit.report.canvas import COLORS, INK, MARKERS, MUTED, new_figure, plain, shorten, style
+from coinkit.report.canvas import COLORS, INK, MARKERS, MUTED, new_figure, plain, run_style, shorten, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 _MAX_COLUMNS = 4
 _LEGEND_NAME = 36  # letters of a run's name
 _BEFORE: Mapping[str, Any] = {'lw': 1.1, 'ls': (0, (2, 2)), 'marker': 'o', 'ms': 3, 'mfc': 'none', 'mew': 0.9}
-_DASHES = ('-', (0, (4, 1.5)), (0, (1, 1.2)))  # after eight runs the colours come round with another dash
 
 
 def task_curves(runs: Sequence[Run]) -> Figure:
@@ -95,20 +94,18 @@ def _task_line(axes: Axes, run: Run, task: str, number: int) -> None:
     values = [math.nan if score is None else score for score in scores]
     learned, stages = column + 1, range(len(values))
     axes.plot(stages[:learned + 1], values[:learned + 1], color=color, markevery=range(learned), **_BEFORE)
-    axes.plot(stages[learned:], values[learned:], color=color, ls=_DASHES[number // len(COLORS) % len(_DASHES)],
-              marker='.', ms=2.5)
-    axes.plot([learned], [values[learned]], color=color, ls='none', marker=MARKERS[number % len(MARKERS)])
+    axes.plot(stages[learned:], values[learned:], **{**run_style(number), 'marker': '.', 'ms': 2.5})
+    axes.plot([learned], [values[learned]], **{**run_style(number), 'ls': 'none'})
 
 
 def _average_line(axes: Axes, run: Run, number: int) -> None:
     means = [math.nan if stat.mean is None else stat.mean for stat in run.curve]
-    stages, color = range(1, len(means) + 1), COLORS[number % len(COLORS)]
-    axes.plot(stages, means, color=color, marker=MARKERS[number % len(MARKERS)],
-              ls=_DASHES[number // len(COLORS) % len(_DASHES)])
+    stages = range(1, len(means) + 1)
+    axes.plot(stages, means, **run_style(number))
     if any(stat.std for stat in run.curve):
         band = [(mean - (stat.std or 0.0), mean + (stat.std or 0.0))
                 for mean, stat in zip(means, run.curve, strict=True)]
-        axes.fill_between(stages, *zip(*band, strict=True), color=color, alpha=0.18, lw=0)
+        axes.fill_between(stages, *zip(*band, strict=True), color=run_style(number)['color'], alpha=0.18, lw=0)
 
 
 def _diagonal(axes: Axes, run: Run) -> None:
@@ -148,7 +145,7 @@ def _stage_ticks(last: int) -> range:
 def _legend_columns(runs: Sequence[Run], width: float) -> int:
     """How many legend entries fit beside each other in `width` inches."""
     longest = max(len(shorten(run.name, _LEGEND_NAME)) for run in runs) if len(runs) > 1 else 32
-    return max(1, min(max(2, len(runs)), int(width / (0.55 + 0.075 * longest))))
+    return max(1, min(max(2, len(runs)), int(width / (0.65 + 0.075 * longest))))
 
 
 def _legend_height(runs: Sequence[Run], width: float) -> float:
@@ -158,11 +155,9 @@ def _legend_height(runs: Sequence[Run], width: float) -> float:
 def _legend(figure: Figure, runs: Sequence[Run], one_run: Sequence[Line2D]) -> None:
     """Runs by colour and marker above the panels; for one run, what its marks mean (`one_run`)."""
     from matplotlib.lines import Line2D
-    entries = [Line2D([], [], color=COLORS[n % len(COLORS)], marker=MARKERS[n % len(MARKERS)],
-                      ls=_DASHES[n // len(COLORS) % len(_DASHES)], label=plain(shorten(run.name, _LEGEND_NAME)))
-               for n, run in enumerate(runs)]
+    entries = [Line2D([], [], **run_style(n), label=plain(shorten(run.name, _LEGEND_NAME))) for n, run in enumerate(runs)]
     figure.legend(handles=one_run if len(runs) == 1 else entries, loc='outside upper left',
-                  ncols=_legend_columns(runs, figure.get_figwidth()))
+                  ncols=_legend_columns(runs, figure.get_figwidth()), handlelength=2.6)
 
 
 def _task_marks(run: Run) -> list[Line2D]:
