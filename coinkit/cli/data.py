@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coinkit.cli.options import add_plugin_arguments, plugins_of
-from coinkit.errors import ConfigError, Problem
+from coinkit.errors import ConfigError, Problem, raise_problems
 
 if TYPE_CHECKING:
     from coinkit.config.benchmarks import BenchmarkConfig
@@ -73,10 +73,12 @@ def main(args: argparse.Namespace) -> int:
 
         atomic.write_json(args.json, report.to_json(strict=args.strict))
     from coinkit.cli.data_tables import show_report
+    from coinkit.data.doctor.sizes import about, bytes_of
 
     status = show_report(report, strict=args.strict)
     if status and config.benchmark.downloads and not args.download:
-        hosted = ', '.join(each.repo + (f' ({each.size})' if each.size else '') for each in config.benchmark.downloads)
+        hosted = ', '.join(each.repo + (f' ({about(bytes_of(each.size))})' if each.size else '')
+                           for each in config.benchmark.downloads)
         print(f'--download fetches what a hub hosts: {hosted}')
     return status
 
@@ -93,22 +95,26 @@ def check_writable(path: Path) -> None:
 def read_benchmark(args: argparse.Namespace) -> BenchmarkConfig:
     """The benchmark as the command line wants it."""
     from coinkit.config.benchmarks import load_benchmark
+    from coinkit.data.doctor.sizes import wrong_size
 
     options = [*args.cfg_options, *([f'benchmark.style={args.style!r}'] if args.style else []),
                *([f'data.root={args.root!r}'] if args.root else [])]
     config = load_benchmark(args.benchmark, options=options, plugins=plugins_of(args))
+    raise_problems([problem for number, each in enumerate(config.benchmark.downloads)
+                    for problem in wrong_size(f'{config.source}: benchmark.downloads.{number}.size', each.size)])
     return config.chosen(name.strip() for name in args.tasks.split(',')) if args.tasks is not None else config
 
 
 def examine(config: BenchmarkConfig, args: argparse.Namespace, new_bar: NewBar) -> Report:
     """Everything there is to find."""
     from coinkit.data.doctor.examine import Examination, Options
-    from coinkit.data.doctor.sets import sets_of
+    from coinkit.data.doctor.sets import sets_of, wrong_needs
     from coinkit.data.doctor.work import default_workers
 
     options = Options(verify=args.verify, sample_size=args.sample, duplicates=args.duplicates, write=not args.check,
                       workers=args.workers or default_workers())
     sets = sets_of(config.benchmark, config.data)
+    raise_problems(wrong_needs(sets))
     return Examination(config.benchmark.name, config.data.root, sets, options, new_bar).run()
 
 

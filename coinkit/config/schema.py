@@ -100,7 +100,7 @@ class Download:
     files: tuple[str, ...] = ()  # patterns such as 'RS/*'; none: all files
     to: str = ''  # folder below data.root
     unpack: bool = True  # zip and tar archives are unpacked where they lie
-    size: str = ''  # for people: '18 GiB'
+    size: str = ''  # of all of it: '18 GiB'
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,13 +16,14 @@ from typing import Any
 
 from coinkit.data.doctor.needs import FileNeeded
 from coinkit.datasets.instruction_rows import Row
-from coinkit.datasets.places import Places, first_file, missing_file, places
+from coinkit.datasets.origins import Origin, wrong_origin
+from coinkit.datasets.places import Places, file_needed, first_file, missing_file, places
 from coinkit.errors import DataError, Problem, unknown
 
 LETTERS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ'
 MATHVISTA_PREFIX = 'testmini_'  # before the number, in MLLM-CL's question ids
 SHOWN = 3  # ids named in a problem
-KEYS = ('kind', 'path', 'splits', 'split', 'join', 'subset', 'optional')
+KEYS = ('kind', 'path', 'splits', 'split', 'join', 'subset', 'optional', 'source')
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Annotations:
     join: str = 'checked'  # captions: 'checked' or 'position', which trusts the order of the file
     subset: bool = False
     optional: bool = False
+    source: Origin = ''  # where to get the file of `path`
 
     @classmethod
     def wrong(cls, given: Any) -> list[Problem]:
@@ -62,17 +64,20 @@ class Annotations:
             problems.append(Problem(f'{where}.splits', "missing; kind='scienceqa' needs the path of pid_splits.json."))
         if given.get('join', 'checked') not in ('checked', 'position'):
             problems.append(unknown(f'{where}.join', 'join', str(given['join']), ('checked', 'position')))
-        return problems
+        return problems + wrong_origin(f'{where}.source', given.get('source', ''))
 
     def missing(self, root: str) -> list[Problem]:
         """Files that are not there."""
-        tried = [places(root, self.path), *([places(root, self.splits)] if self.splits else [])]
-        return [] if self.optional else [missing_file(each, '') for each in tried if first_file(each) is None]
+        return [] if self.optional else [missing_file(tried, source) for tried, source in self._files(root)
+                                         if first_file(tried) is None]
 
     def needed(self, root: str) -> list[FileNeeded]:
         """Its files, for `coinkit data`."""
-        tried = [places(root, self.path), *([places(root, self.splits)] if self.splits else [])]
-        return [FileNeeded(path=first_file(each) or each[0], optional=self.optional) for each in tried]
+        return [file_needed(tried, source, optional=self.optional) for tried, source in self._files(root)]
+
+    def _files(self, root: str) -> list[tuple[list[Path], Origin]]:
+        """Where each of its files may be, and comes from."""
+        return [(places(root, self.path), self.source), *([(places(root, self.splits), '')] if self.splits else [])]
 
     def table(self, root: str) -> dict[str, Gold] | None:
         """Gold by question id; None when the file is optional and not there."""

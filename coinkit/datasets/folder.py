@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from coinkit.data.doctor.needs import Needed
@@ -23,10 +24,12 @@ class Folder(InstructionJson):
                          on_bad_image=on_bad_image, limit=limit)
 
     @classmethod
-    def preflight(cls, *, path: str, split: str = 'train', **given: Any) -> list[Problem]:  # type: ignore[override]
+    def preflight(cls, *, path: str, split: str = 'train', scored_by: Mapping[str, Any] | None = None,
+                  **given: Any) -> list[Problem]:  # type: ignore[override]
         """As InstructionJson's, of the split's file."""
         problems = _wrong_split(split)
-        return problems or super().preflight(path=_files(path, split), image_root=path, split=split, **given)
+        return problems or super().preflight(path=_files(path, split), image_root=path, split=split, scored_by=scored_by,
+                                             **given)
 
     @classmethod
     def inventory(cls, *, path: str, split: str = 'train', **given: Any) -> list[Needed]:  # type: ignore[override]

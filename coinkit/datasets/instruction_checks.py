@@ -10,8 +10,10 @@ from typing import Any
 from coinkit.data.images import POLICIES, missing_images
 from coinkit.data.index import RecordIndex
 from coinkit.datasets.annotations import Annotations, Gold, join
-from coinkit.datasets.instruction_rows import MAX_PROBLEMS, Row, parse_row
+from coinkit.datasets.instruction_rows import MAX_PROBLEMS, Row, answers_differ, parse_row
 from coinkit.errors import DataError, Problem, unknown
+from coinkit.registry import METRICS
+from coinkit.types import Prediction
 
 EXAMPLES = 3  # missing images named in a problem
 
@@ -82,12 +84,13 @@ def wrong_kinds(file: Path, index: RecordIndex, split: str | None) -> list[Probl
 
 
 def wrong_gold(file: Path, index: RecordIndex, annotations: Mapping[str, Any] | None, root: str, needs: Sequence[str],
-               num_references: int | None) -> list[Problem]:
-    """What the scorer would miss, or find joined wrongly."""
+               num_references: int | None, scored_by: Mapping[str, Any] | None = None) -> list[Problem]:
+    """What the scorer would miss, refuse, or find joined wrongly."""
     try:
         golds, problems = joined_gold(file, index, annotations, root)
     except DataError as error:
         return [Problem('', str(error))]
+    problems = problems or refused_gold(file, index, golds, scored_by)
     if problems or not needs and num_references is None:
         return problems
     rows = parsed(index)
@@ -104,6 +107,31 @@ def wrong_gold(file: Path, index: RecordIndex, annotations: Mapping[str, Any] | 
             lacking[name] = lacking.get(name, 0) + 1
     return [Problem(str(file), f"{count} of {len(rows)} rows have no {name.replace('|', ' or ')}, which the task's metric "
                     'needs.', cure) for name, count in lacking.items() if count]
+
+
+def refused_gold(file: Path, index: RecordIndex, golds: Sequence[Gold] | None,
+                 scored_by: Mapping[str, Any] | None) -> list[Problem]:
+    """Rows of several gold answers, where the task's metric compares with one: it would say so after the training only.
+
+    The first such rows are shown to the metric itself; rows without annotations were found when the index was built.
+    """
+    if golds is None:
+        count, first = (index.finding('differing')[key] for key in ('count', 'first'))
+    else:
+        numbers = [number for number, gold in enumerate(golds) if answers_differ(gold.references, gold.context)]
+        count, first = len(numbers), numbers[:MAX_PROBLEMS]
+    if scored_by is None or not count or not hasattr(METRICS.get(scored_by['type']), 'verdicts'):
+        return []  # the last: scored as a whole, as captions are
+    metric = METRICS.build(scored_by)
+    for number in first:
+        row = parse_row(index.record(number), gold=golds is None)
+        gold = Gold(row.answers) if golds is None else golds[number]
+        try:
+            metric.verdicts([Prediction(row.id, 'any', gold.references, {**row.meta, **gold.context})])
+        except DataError as error:
+            return [Problem(f"{file}: record {number} (id '{row.id}')",
+                            f'{count:,} of {len(index):,} rows have gold answers that differ. {error}')]
+    return []
 
 
 def wrong_images(file: Path, index: RecordIndex, folder: str, on_bad_image: str) -> list[Problem]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +26,7 @@ IMAGE_TOKEN = '<image>'
 _INLINE = re.compile(r'(?:Picture \d+: *)?<img>([^<>\n]*)</img>')  # linear: no bracket inside
 _READ = frozenset({'id', 'question_id', 'image', 'conversations', 'text', 'answer', 'answers',
                    BAD_IMAGE})  # which is the evaluation's word to the scorer
+AGREED = 'multiple_choice_answer'  # VQA's field for what several annotators were brought down to
 MAX_PROBLEMS = 20  # listed; the others are counted
 
 
@@ -188,28 +189,37 @@ def survey_rows(records: Records) -> dict[str, Any]:
     """Split, image paths with the first record that uses each, and the first problems with their number; `kinds` says how
     many rows are training rows alone and how many test rows alone, with the first of each.
 
-    Rows without a gold answer are kept apart from the other problems: annotations may bring it.
+    Rows without a gold answer are kept apart from the other problems: annotations may bring it. So are rows whose answers
+    differ with nothing that says which counts (`differing`): not every scorer takes several.
     """
     problems: list[tuple[int, str, str]] = []
     unanswered: list[tuple[int, str, str]] = []
     images: dict[str, int] = {}
     kinds: dict[str, dict[str, Any]] = {}
-    ids, split = _Ids(), 'test'
+    ids, split, differing = _Ids(), 'test', {'count': 0, 'first': []}
     for i, record in enumerate(records):
         split = 'train' if i == 0 and 'conversations' in record else split
         if kind := _kind(record):
             kinds.setdefault(kind, {'count': 0, 'first': i, 'id': row_id(record)})['count'] += 1
         ids.add(row_id(record) or f'\0{i}')  # a row without an id is a problem of its own
-        problem, missing_gold = _problem(record, images, i)
+        problem, missing_gold, differ = _problem(record, images, i)
         if problem:
             (unanswered if missing_gold else problems).append((i, row_id(record), problem))
+        if differ:
+            differing['count'] += 1
+            differing['first'] += [i] if len(differing['first']) < MAX_PROBLEMS else []
     for first, later in ids.suspects():
         name = row_id(records[later])
         if name and name == row_id(records[first]):
             problems.append((later, name, f'has the id of record {first}; ids must differ.'))
     problems.sort()
     return {'split': split, 'images': images, 'first_image': next(iter(images), None), 'problems': _listed(problems),
-            'unanswered': _listed(unanswered), 'kinds': kinds}
+            'unanswered': _listed(unanswered), 'kinds': kinds, 'differing': differing}
+
+
+def answers_differ(answers: Sequence[str], context: Mapping[str, Any]) -> bool:
+    """Several gold answers, and none that is said to count."""
+    return len(set(answers)) > 1 and not isinstance(context.get(AGREED), str)
 
 
 def _kind(record: Record) -> str:
@@ -222,8 +232,9 @@ def _listed(problems: list[tuple[int, str, str]]) -> dict[str, Any]:
     return {'count': len(problems), 'first': problems[:MAX_PROBLEMS]}
 
 
-def _problem(record: Record, images: dict[str, int], index: int) -> tuple[str, bool]:
-    """What is wrong with the record, or nothing, and whether it is only that gold is missing; notes its images."""
+def _problem(record: Record, images: dict[str, int], index: int) -> tuple[str, bool, bool]:
+    """What is wrong with the record, or nothing; whether it is only that gold is missing; whether its answers differ. Notes
+    its images."""
     try:
         try:
             row, problem = parse_row(record), ''
@@ -234,8 +245,8 @@ def _problem(record: Record, images: dict[str, int], index: int) -> tuple[str, b
                 FileImage(path)  # refuses a path that leads out of the image root
                 images[path] = index
     except (WrongRow, BadImage) as error:
-        return str(error), False
-    return problem, bool(problem)
+        return str(error), False, False
+    return problem, bool(problem), answers_differ(row.answers, record)
 
 
-SURVEY = Survey('instruction-rows/4', survey_rows)
+SURVEY = Survey('instruction-rows/5', survey_rows)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
-from coinkit.data.doctor.needs import FileNeeded, Needed
+from coinkit.data.doctor.needs import Needed
 from coinkit.data.images import FileImage, without_tags
 from coinkit.data.index import open_index
 from coinkit.datasets.annotations import Annotations, Gold
@@ -24,7 +24,9 @@ from coinkit.datasets.instruction_checks import (
     wrong_rows,
 )
 from coinkit.datasets.instruction_rows import SURVEY, Row, parse_row
+from coinkit.datasets.origins import Origin, wrong_origins
 from coinkit.datasets.places import (
+    file_needed,
     first_file,
     image_folder,
     missing_file,
@@ -33,7 +35,7 @@ from coinkit.datasets.places import (
     places,
 )
 from coinkit.datasets.row_look import look_at_question, look_at_row
-from coinkit.errors import ConfigError, DataError, Problem
+from coinkit.errors import ConfigError, DataError, Problem, raise_problems
 from coinkit.types import IMAGE_TAG, Sample, Turn
 
 
@@ -52,15 +54,16 @@ class InstructionJson:
     them. `suffix` is put behind every test question; as a dict, by gold answer: {'yes|no': ' ...', '': ' ...'}. With
     `image_gap=' '` a test question follows its picture on the same line (MLLM-CL's OCR), where the model's prompt can.
     `source` says where the file comes from and `image_sources` which folders under `image_root` it needs and where each
-    comes from: for the list of what is missing.
+    comes from, as a text or dict(text=..., size='13 GB', pictures=82_783): for the list of what is missing.
     """
 
     def __init__(self, path: str | list[str], *, image_root: str | list[str] | None = None, task: str = '', root: str = '',
-                 split: str | None = None, on_bad_image: str = 'error', limit: int | None = None, source: str = '',
-                 image_sources: Mapping[str, str] | None = None, annotations: Mapping[str, Any] | None = None,
-                 needs: Sequence[str] = (), num_references: int | None = None,
+                 split: str | None = None, on_bad_image: str = 'error', limit: int | None = None,
+                 source: str | Mapping[str, Any] = '', image_sources: Mapping[str, str | Mapping[str, Any]] | None = None,
+                 annotations: Mapping[str, Any] | None = None, needs: Sequence[str] = (), num_references: int | None = None,
                  suffix: str | Mapping[str, str] = '', image_gap: Literal['\n', ' '] = '\n'):
         problems = wrong_arguments(split, on_bad_image, limit, annotations, suffix, image_gap, needs)
+        problems += wrong_origins('InstructionJson', source, image_sources)
         if problems:
             raise ConfigError(problems)
         tried = places(root, path)
@@ -78,12 +81,16 @@ class InstructionJson:
 
     @classmethod
     def preflight(cls, *, path: str | list[str], image_root: str | list[str] | None = None, root: str = '',
-                  split: str | None = None, on_bad_image: str = 'error', limit: int | None = None, source: str = '',
-                  image_sources: Mapping[str, str] | None = None, annotations: Mapping[str, Any] | None = None,
+                  split: str | None = None, on_bad_image: str = 'error', limit: int | None = None, source: Origin = '',
+                  image_sources: Mapping[str, Origin] | None = None, annotations: Mapping[str, Any] | None = None,
                   needs: Sequence[str] = (), num_references: int | None = None,
-                  suffix: str | Mapping[str, str] = '', image_gap: str = '\n', **_: Any) -> list[Problem]:
-        """All that is wrong with the arguments, the files, their records and images; builds the index."""
+                  suffix: str | Mapping[str, str] = '', image_gap: str = '\n', scored_by: Mapping[str, Any] | None = None,
+                  **_: Any) -> list[Problem]:
+        """All that is wrong with the arguments, the files, their records and images; builds the index. `scored_by`: the
+        metric of the rows, which may refuse their gold answers."""
         wrong = wrong_arguments(split, on_bad_image, limit, annotations, suffix, image_gap, needs)
+        if wrong_sources := wrong_origins('InstructionJson', source, image_sources):
+            return [*wrong, *wrong_sources]
         tried, folders = places(root, path), places(root, image_root or '')
         file = first_file(tried)
         problems = list(wrong)
@@ -100,18 +107,19 @@ class InstructionJson:
         problems += missing_folders(folder, image_sources or {})
         found = wrong_rows(file, index, gold=annotations is None) or wrong_kinds(file, index, split)
         if not found and not problems:
-            found = wrong_gold(file, index, annotations, root, needs, num_references)
+            found = wrong_gold(file, index, annotations, root, needs, num_references, scored_by)
         return [*problems, *found, *wrong_images(file, index, str(folder), on_bad_image)]
 
     @classmethod
     def inventory(cls, *, path: str | list[str], image_root: str | list[str] | None = None, root: str = '',
-                  source: str = '', image_sources: Mapping[str, str] | None = None,
+                  source: Origin = '', image_sources: Mapping[str, Origin] | None = None,
                   annotations: Mapping[str, Any] | None = None, **_: Any) -> list[Needed]:
         """The files and folders it needs, for `coinkit data`."""
+        raise_problems([*wrong_origins('InstructionJson', source, image_sources),
+                        *(Annotations.wrong(annotations) if annotations is not None else [])])
         files, folders = places(root, path), places(root, image_root or '')
-        rows = FileNeeded(path=first_file(files) or files[0], others=tuple(files[1:]), source=source,
-                          image_root=partial(image_folder, folders),
-                          look=look_at_row if annotations is None else look_at_question)
+        rows = file_needed(files, source, others=tuple(files[1:]), image_root=partial(image_folder, folders),
+                           look=look_at_row if annotations is None else look_at_question)
         return [rows, *(Annotations(**annotations).needed(root) if annotations is not None else []),
                 *needed_folders(image_folder(folders, None), image_sources or {})]
 

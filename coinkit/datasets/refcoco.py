@@ -17,9 +17,10 @@ from coinkit.config.instructions import PLACE, asked, instruction_of
 from coinkit.data.boxes import box_text, expand_box, relative_box
 from coinkit.data.doctor.needs import FileNeeded, FolderNeeded, Needed
 from coinkit.data.images import POLICIES, FileImage, missing_images
+from coinkit.datasets.origins import Origin, wrong_origins
 from coinkit.datasets.places import missing_folders, needed_folders
 from coinkit.datasets.refer_files import INSTANCES, SOURCE, Referred, read_referred, refs_file
-from coinkit.errors import ConfigError, DataError, Problem, unknown
+from coinkit.errors import ConfigError, DataError, Problem, raise_problems, unknown
 from coinkit.types import Sample, Turn
 
 TASK = 'Grounding'
@@ -61,8 +62,10 @@ class RefCOCO:
 
     def __init__(self, path: str, *, refs: str = 'unc', split: str | Sequence[str] = 'train', image_root: str = '',
                  instruction: str | None = None, sentences: str = 'all', task: str = '', root: str = '',
-                 on_bad_image: str = 'error', limit: int | None = None, image_sources: Mapping[str, str] | None = None):
+                 on_bad_image: str = 'error', limit: int | None = None,
+                 image_sources: Mapping[str, str | Mapping[str, Any]] | None = None):
         problems = _wrong_arguments(split, instruction, sentences, on_bad_image, limit)
+        problems += wrong_origins('RefCOCO', '', image_sources)
         if problems:
             raise ConfigError(problems)
         self.folder, self.refs, self.task, self.on_bad_image = Path(root) / path, refs, task, on_bad_image
@@ -79,9 +82,10 @@ class RefCOCO:
     @classmethod
     def preflight(cls, *, path: str, refs: str = 'unc', split: str | Sequence[str] = 'train', image_root: str = '',
                   instruction: str | None = None, sentences: str = 'all', root: str = '', on_bad_image: str = 'error',
-                  limit: int | None = None, image_sources: Mapping[str, str] | None = None, **_: Any) -> list[Problem]:
+                  limit: int | None = None, image_sources: Mapping[str, Origin] | None = None, **_: Any) -> list[Problem]:
         """All that is wrong with the arguments, the two files and the pictures."""
         problems = _wrong_arguments(split, instruction, sentences, on_bad_image, limit)
+        problems += wrong_origins('RefCOCO', '', image_sources)
         if problems:
             return problems
         problems += missing_folders(Path(root), image_sources or {})
@@ -103,11 +107,13 @@ class RefCOCO:
 
     @classmethod
     def inventory(cls, *, path: str, refs: str = 'unc', image_root: str = '', root: str = '',
-                  image_sources: Mapping[str, str] | None = None, **_: Any) -> list[Needed]:
+                  image_sources: Mapping[str, Origin] | None = None, **_: Any) -> list[Needed]:
         """The two files and the pictures' folder, with where they come from."""
+        raise_problems(wrong_origins('RefCOCO', '', image_sources))
         folder, images = Path(root) / path, Path(root) / image_root
         return [FileNeeded(path=refs_file(folder, refs), source=SOURCE), FileNeeded(path=folder / INSTANCES, source=SOURCE),
-                FolderNeeded(path=images, source='cocodataset.org (2014 train images)'),
+                FolderNeeded(path=images, source='cocodataset.org (2014 train images)', expected_size=13 * 10**9,
+                             expected_pictures=82_783),
                 *needed_folders(Path(root), image_sources or {})]
 
     @cached_property

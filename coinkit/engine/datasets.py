@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from coinkit.data.doctor.sets import ask_preflight
 from coinkit.data.sampling import Subset
 from coinkit.errors import DataError, Problem
 from coinkit.registry import DATASETS
@@ -59,7 +60,8 @@ class StreamDatasets:
         problems: list[Problem] = []
         for index in range(len(self.stream)):
             for split in ('train', 'test'):
-                problems += dataset_problems(self.arguments(index, split))
+                metric = self.stream[index].metric if split == 'test' else None
+                problems += dataset_problems(self.arguments(index, split), metric)
         return list(dict.fromkeys(problems))  # train and test of a task share image folders
 
     def problems_of(self, given: Mapping[str, Any], *, task: str) -> list[Problem]:
@@ -67,8 +69,7 @@ class StreamDatasets:
         return dataset_problems(self.filled_in(given, split='train', task=task))
 
 
-def dataset_problems(arguments: Mapping[str, Any]) -> list[Problem]:
-    """What a dataset's own `preflight` says."""
+def dataset_problems(arguments: Mapping[str, Any], metric: Mapping[str, Any] | None = None) -> list[Problem]:
+    """What a dataset's own `preflight` says; `metric`: the one that scores it."""
     arguments = dict(arguments)
-    check = getattr(DATASETS.get(arguments.pop('type')), 'preflight', None)
-    return check(**arguments) if check is not None else []
+    return ask_preflight(arguments.pop('type'), arguments, metric)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coinkit.data.doctor.findings import EXAMPLES, faults
-from coinkit.data.doctor.needs import FileNeeded, FolderNeeded, Look
+from coinkit.data.doctor.needs import FileNeeded, FolderNeeded, Look, Needed
 from coinkit.data.doctor.overlap import look_for_overlap
 from coinkit.data.doctor.pictures import Pictures
 from coinkit.data.doctor.report import Report
@@ -19,7 +19,7 @@ from coinkit.data.doctor.sets import TaskSet, files_of, folders_of
 from coinkit.data.doctor.work import NewBar, default_workers, in_processes
 from coinkit.data.index import nothing_stored
 from coinkit.errors import DataError
-from coinkit.registry import DATASETS
+from coinkit.registry import DATASETS, METRICS
 from coinkit.types import Dataset
 
 
@@ -71,22 +71,25 @@ class Examination:
             return
         line = self.report.line('file', file.path)
         line.used_by.append(each.name)
-        line.source = line.source or file.source
+        line.source, line.archive = line.source or file.source, line.archive or file.archive
+        line.expected_size = line.expected_size or file.expected_size
         if file.path.is_file():
             line.size = file.path.stat().st_size
             return
         line.state = 'missing'
         line.published = each.published if file.look is not None else None  # how many rows to expect
         also = f", nor {' nor '.join(map(str, file.others[:EXAMPLES]))}" if file.others else ''
-        self.report.tell('missing_file', file.path, f'there is no such file{also}', cure=_get(file.source))
+        self.report.tell('missing_file', file.path, f'there is no such file{also}', cure=_get(file))
 
     def _look_at_folder(self, each: TaskSet, folder: FolderNeeded) -> None:
         line = self.report.line('folder', folder.path)
         line.used_by.append(each.name)
-        line.source = line.source or folder.source
+        line.source, line.archive = line.source or folder.source, line.archive or folder.archive
+        line.expected_size = line.expected_size or folder.expected_size
+        line.published = line.published or folder.expected_pictures
         if not folder.path.is_dir():
             line.state = 'missing'
-            self.report.tell('missing_folder', folder.path, 'there is no such image folder', cure=_get(folder.source))
+            self.report.tell('missing_folder', folder.path, 'there is no such image folder', cure=_get(folder))
 
     def _look_at_rows(self) -> None:
         """Every file of rows once, however many sets use it."""
@@ -157,8 +160,11 @@ class Examination:
         whole = [each for each in self.sets if not self._has_fault(each, told)]
         self._by_samples = [each for each in self._by_samples if each in whole]
         others = [each for each in self.sets if each not in whole and self.options.write]  # indexed, and told already
-        ours = all(DATASETS.entry(each.type).provider == 'coinkit' for each in self.sets)  # else another process lacks them
+        ours = all(DATASETS.entry(each.type).provider == 'coinkit' and  # else another process lacks them
+                   (each.metric is None or METRICS.entry(each.metric['type']).provider == 'coinkit') for each in self.sets)
         jobs = [(each, self.options.write) for each in (*whole, *others)]
+        if not jobs:
+            return
         with self.new_bar('indexes', len(jobs), 'sets') as bar:
             for each, problems in in_processes(preflight, jobs, self.options.workers if ours and self._large() else 1):
                 bar.advance()
@@ -219,5 +225,5 @@ def _samples_of(each: TaskSet) -> str:
     return f'{each.type} ({each.name})'
 
 
-def _get(source: str) -> str:
-    return f'Get it from {source}.' if source else 'Put it there, or give the folder that holds it as --root.'
+def _get(needed: Needed) -> str:
+    return f'Get it from {needed.source}.' if needed.source else 'Put it there, or give the folder that holds it as --root.'

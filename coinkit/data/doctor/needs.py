@@ -32,6 +32,8 @@ class FileNeeded:
     path: Path
     others: tuple[Path, ...] = ()  # places that would do as well, when it is in none
     source: str = ''  # where to get it
+    expected_size: int | None = None  # bytes, as its source says (sizes.bytes_of('226 MB'))
+    archive: str = ''  # name of an archive of that size which holds other places too: counted once
     look: Callable[[Mapping[str, Any]], Look] | None = None  # None: not a list of rows
     image_root: Callable[[str | None], Path] = lambda first: Path()  # from the first picture that the rows name
     optional: bool = False
@@ -43,6 +45,9 @@ class FolderNeeded:
 
     path: Path
     source: str = ''
+    expected_size: int | None = None  # bytes to fetch, as its source says
+    expected_pictures: int | None = None  # as its source counts them
+    archive: str = ''  # as of a file
 
 
 Needed = FileNeeded | FolderNeeded

@@ -20,9 +20,11 @@ class Line:
     used_by: list[str]
     state: str = 'present'  # 'missing', 'incomplete', 'wrong', 'fewer rows', 'more rows'
     count: int | None = None
-    published: int | None = None  # rows
+    published: int | None = None  # rows of a file, pictures of a folder
     wanted: int | None = None  # pictures that rows name
-    size: int | None = None  # bytes
+    size: int | None = None  # bytes on disk
+    expected_size: int | None = None  # bytes to fetch, as the source says; of `archive` where it is named
+    archive: str = ''
     source: str = ''
 
 
@@ -36,6 +38,15 @@ class Overlap:
     questions: int  # test rows whose question is asked in training, of whatever picture
     rows: int  # test rows whose question is asked in training of the same picture
     test_rows: int
+
+
+@dataclass(frozen=True)
+class ToGet:
+    """What is missing: bytes of what has a published size, and how many files, folders and archives have and have none."""
+
+    size: int
+    known: int
+    unknown: int
 
 
 @dataclass
@@ -71,8 +82,19 @@ class Report:
         if finding not in self.findings:
             self.findings.append(finding)
 
+    def still_to_get(self) -> ToGet:
+        """Missing files and folders; an archive that holds several of them counts once, and whole."""
+        missing = [line for line in self.lines if line.state == 'missing' and line.kind != 'samples']
+        sizes: dict[tuple[str, str], int | None] = {}
+        for line in missing:
+            key = ('archive', line.archive) if line.archive else ('place', line.place)
+            sizes[key] = sizes.get(key) or line.expected_size
+        known = [size for size in sizes.values() if size is not None]
+        return ToGet(sum(known), len(known), len(sizes) - len(known))
+
     def to_json(self, *, strict: bool = False) -> dict[str, Any]:
         return {'schema': SCHEMA, 'benchmark': self.benchmark, 'root': self.root, 'ready': self.ready(strict=strict),
                 'checked': self.checked, 'places': [asdict(line) for line in self.lines],
+                'still_to_get': asdict(self.still_to_get()),
                 'overlaps': [asdict(each) for each in self.overlaps],
                 'findings': [finding.to_json() for finding in self.findings]}

@@ -13,8 +13,20 @@
 _images = 'cl_dataset'
 _source = 'the Hugging Face dataset Zacks-Chen/CoIN'
 _readme = 'the archive linked in the README of zackschen/CoIN'
-_vizwiz = {f'VizWiz/{split}': f'vizwiz.org (VQA {split} images)' for split in ('train', 'val')}
-_coco = {'COCO2014/train2014': 'cocodataset.org (2014 train images)'}
+# Pictures and sizes as the sites, papers and hub pages of the sets give them. Size: of the archive. ScienceQA and OCR-VQA:
+# of the same pictures as packed in other places (lmms-lab/ScienceQA-IMG, BAAI/DataOptim). TextVQA: 21,953 train and 3,166
+# val pictures. VizWiz: one picture per question. ImageNet: of the author's archive of 100 classes, reported cut short.
+_images_of = {
+    'ScienceQA': {'ScienceQA/images': dict(text=_readme, size='663 MB', pictures=10_332)},
+    'TextVQA': {'TextVQA/train_images': dict(text='textvqa.org (train and val images)', size='7.07 GB', pictures=25_119)},
+    'ImageNet': {'ImageNet_withlabel': dict(text='image-net.org (ILSVRC; the rows name 100 classes)', size='14 GB')},
+    'GQA': {'GQA/images': dict(text='the GQA site of Stanford (images)', size='20.3 GB', pictures=148_854)},
+    'VizWiz': {'VizWiz/train': dict(text='vizwiz.org (VQA train images)', pictures=20_523),
+               'VizWiz/val': dict(text='vizwiz.org (VQA val images)', pictures=4_319)},
+    'Grounding': {'COCO2014/train2014': dict(text='cocodataset.org (2014 train images)', size='13 GB', pictures=82_783)},
+    'OCR-VQA': {'OCR-VQA/images': dict(text=_readme, size='8.93 GB', pictures=207_572)}}
+_images_of['VQAv2'] = {**_images_of['Grounding'], 'COCO2014/val2014': dict(
+    text='cocodataset.org (2014 val images)', size='6 GB', pictures=40_504)}
 # How a question is asked, by style and task; {} is the question (with its options, or the phrase). For converters.
 _word = '{}\nAnswer the question using a single word or phrase.'
 _box = 'Please provide the bounding box coordinate of the region this sentence describes: {}'
@@ -33,25 +45,36 @@ _ask = {
         'OCR-VQA': '{}\nCondense your answer for each question into a single word or concise phrase.'}}
 
 
-# Rows as counted by the sets themselves (ScienceQA, TextVQA, GQA testdev balanced, VizWiz) and, for ImageNet, in the file
-# (CoIN issue 4; the paper says 117,715). Of the others the released files' counts are not published.
+# Rows as counted by the sets themselves (ScienceQA, TextVQA, GQA testdev balanced, VizWiz; RefCOCO, RefCOCO+ and RefCOCOg:
+# a training row per picture and set, all their test phrases) and, for ImageNet, in the file (CoIN issue 4; the paper says
+# 117,715). GQA and VQAv2: a training row per picture, as in the paper. The hub's sizes agree for GQA and Grounding.
+# Of the others the released files' counts are not published.
 _published = {'ScienceQA': dict(train=12_726, test=4_241), 'TextVQA': dict(train=34_602, test=5_000),
-              'ImageNet': dict(train=129_833), 'GQA': dict(test=12_578), 'VizWiz': dict(train=20_523, test=4_319)}
+              'ImageNet': dict(train=129_833), 'GQA': dict(train=72_140, test=12_578),
+              'VizWiz': dict(train=20_523, test=4_319), 'Grounding': dict(train=55_885, test=30_969),
+              'VQAv2': dict(train=82_783)}
+# Sizes on the hub, train and test, where a page of the hub was seen; '' where not.
+_asked_alike = {'ScienceQA': ('7.71 MB', '1.86 MB'), 'Grounding': ('107 MB', '12.9 MB')}  # in both of these styles
+_original = {**_asked_alike, 'GQA': ('225 MB', '2.93 MB')}
+_diverse = {**_asked_alike, 'GQA': ('226 MB', '3.12 MB'), 'VizWiz': ('8.86 MB', '1.42 MB'), 'OCR-VQA': ('221 MB', '34.8 MB')}
 
 
-def _style(*folders):
-    return dict(folder=[f'playground/{each}' for each in folders], hub=[f'{each}/*' for each in folders], source=_source)
+def _style(*folders, sizes):
+    return dict(folder=[f'playground/{each}' for each in folders], hub=[f'{each}/*' for each in folders], source=_source,
+                **{f'{split} of {task}': sizes.get(task, ('', ''))[split == 'test']
+                   for task in _ask['original'] for split in ('train', 'test')})
 
 
-def _task(name, folder, test, metric, max_new_tokens, kind, images, description, **gold):
-    def rows(*files):
+def _task(name, folder, test, metric, max_new_tokens, kind, description, **gold):
+    def rows(split, *files):
         return dict(type='InstructionJson', path=[f'{{folder}}/{folder}/{file}.json' for file in files],
-                    image_root=_images, source='{source}', image_sources=images)
+                    image_root=_images, source=dict(text='{source}', size=f'{{{split} of {name}}}'),
+                    image_sources=_images_of[name])
 
     return dict(
         name=name,
-        train=rows('train'),
-        test=dict(**rows(test, 'test' if test == 'val' else 'val'), **gold),
+        train=rows('train', 'train'),
+        test=dict(**rows('test', test, 'test' if test == 'val' else 'val'), **gold),
         metric=dict(type=metric),
         generation=dict(max_new_tokens=max_new_tokens),
         description=description,
@@ -68,32 +91,24 @@ def _annotations(kind, path, **more):  # optional: rows that hold all of it them
 benchmark = dict(
     name='coin',
     style='original',
-    styles={'original': _style('Instructions_Original', 'Instruction_Original'),
-            'diverse': _style('Instructions_Diverse', 'Instruction_Diverse'),
-            '10type': _style('Instructions_10Type', 'Instruction_10Type')},
+    styles={'original': _style('Instructions_Original', 'Instruction_Original', sizes=_original),
+            'diverse': _style('Instructions_Diverse', 'Instruction_Diverse', sizes=_diverse),
+            '10type': _style('Instructions_10Type', 'Instruction_10Type', sizes={})},
     instructions=_ask,
     downloads=[dict(repo='Zacks-Chen/CoIN', files=['{hub}'], to='playground')],  # pictures: from their own sites
     tasks=[
-        _task('ScienceQA', 'ScienceQA', 'test', 'scienceqa_coin', 1024, 'scienceqa',
-              {'ScienceQA/images': _readme}, 'science questions with options', needs=['num_choices'],
-              annotations=_annotations('scienceqa', 'ScienceQA/problems.json',
-                                       splits=f'{_images}/ScienceQA/pid_splits.json')),
-        _task('TextVQA', 'TextVQA', 'val', 'textvqa_m4c', 128, 'textvqa',
-              {'TextVQA/train_images': 'textvqa.org (train and val images)'}, 'reading text in photos', num_references=10,
+        _task('ScienceQA', 'ScienceQA', 'test', 'scienceqa_coin', 1024, 'scienceqa', 'science questions with options',
+              needs=['num_choices'], annotations=_annotations('scienceqa', 'ScienceQA/problems.json',
+                                                              splits=f'{_images}/ScienceQA/pid_splits.json')),
+        _task('TextVQA', 'TextVQA', 'val', 'textvqa_m4c', 128, 'textvqa', 'reading text in photos', num_references=10,
               annotations=_annotations('textvqa', 'TextVQA/TextVQA_0.5.1_val.json')),
-        _task('ImageNet', 'ImageNet', 'test', 'imagenet_coin', 1024, 'imagenet',
-              {'ImageNet_withlabel': 'image-net.org (ILSVRC; the rows name 100 classes)'}, 'naming the object of a photo'),
-        _task('GQA', 'GQA', 'test', 'gqa', 128, 'gqa',
-              {'GQA/images': 'the GQA site of Stanford (images)'}, 'relations and attributes in scenes',
+        _task('ImageNet', 'ImageNet', 'test', 'imagenet_coin', 1024, 'imagenet', 'naming the object of a photo'),
+        _task('GQA', 'GQA', 'test', 'gqa', 128, 'gqa', 'relations and attributes in scenes',
               annotations=_annotations('gqa', 'GQA/testdev_balanced_questions.json')),
-        _task('VizWiz', 'VizWiz', 'val', 'vqa_exact_upper', 128, 'vizwiz',
-              _vizwiz, 'photos by blind people, some unanswerable'),
-        _task('Grounding', 'Grounding', 'test', 'grounding_coin', 1024, 'grounding',
-              _coco, 'the box a phrase refers to'),
-        _task('VQAv2', 'VQAv2', 'val', 'vqa_exact_upper', 1024, 'vqav2',
-              {**_coco, 'COCO2014/val2014': 'cocodataset.org (2014 val images)'}, 'general questions about photos'),
-        _task('OCR-VQA', 'OCRVQA', 'test', 'ocrvqa_coin', 128, 'ocrvqa',
-              {'OCR-VQA/images': _readme}, 'title, author and genre of book covers'),
+        _task('VizWiz', 'VizWiz', 'val', 'vqa_exact_upper', 128, 'vizwiz', 'photos by blind people, some unanswerable'),
+        _task('Grounding', 'Grounding', 'test', 'grounding_coin', 1024, 'grounding', 'the box a phrase refers to'),
+        _task('VQAv2', 'VQAv2', 'val', 'vqa_exact_upper', 1024, 'vqav2', 'general questions about photos'),
+        _task('OCR-VQA', 'OCRVQA', 'test', 'ocrvqa_coin', 128, 'ocrvqa', 'title, author and genre of book covers'),
     ],
     templates=[  # for methods that group instructions; else the last line is the instruction
         r'\A(What is the object in the image\?)',  # ImageNet's question is its instruction

@@ -7,16 +7,24 @@
 # checkpoint of another group. A directory here belongs to one config, and a run of another is refused in it. The default is
 # work_dirs/<name of the run file>, so styles, and streams whose run files share a name, need a --work-dir each.
 # Scorers as in coin.py; compat='lcia' switches back.
+# Nobody tells how large these files are; rows are expected where the sets themselves count them.
 _base_ = ['coin.py']
 _source = 'the Hugging Face dataset jingyang/CoIN_Refined'
 
 
+_tasks = ['ScienceQA', 'TextVQA', 'ImageNet', 'GQA', 'VizWiz', 'Grounding', 'VQAv2', 'OCR-VQA']
+
+
 def _style(folder):
-    return dict(folder=[f'playground/{folder}'], hub=[f'{folder}/*'], source=_source)
+    return dict(folder=[f'playground/{folder}'], hub=[f'{folder}/*'], source=_source,
+                **{f'{split} of {task}': '' for task in _tasks for split in ('train', 'test')})  # sizes: not CoIN's
 
 
 benchmark = dict(
     name='coin_refined',
+    per_task={  # as CoIN's own files have them, and none of these
+        'ImageNet': dict(published=dict(train=None)), 'GQA': dict(published=dict(train=None)),
+        'Grounding': dict(published=dict(train=None, test=None)), 'VQAv2': dict(published=dict(train=None))},
     instructions=dict(original={'ImageNet': 'Answer the object in the image using a single word or phrase.'}),
     styles={'original': _style('Instructions'), 'diverse': _style('Instructions_Diverse'),
             '10type': _style('Instructions_10Type')},

@@ -13,7 +13,8 @@
 # As released: an OCR test question follows its picture after a space, where training and all other tasks have a line break
 #   (--cfg-options "benchmark.per_task.OCR.test.image_gap='\\n'" asks it as it was trained).
 # Known: the pictures of VP_test were missing from the published data (MLLM-CL issue 3).
-_source = 'the Hugging Face dataset MLLM-CL/MLLM-CL (ability part)'
+# One download holds all; its size is that of the whole data set, 125 GiB, without the domain part's 18.
+_source = dict(text='the Hugging Face dataset MLLM-CL/MLLM-CL (ability part)', size='107 GiB', archive='MLLM-CL ability')
 _published = {'OCR': dict(test=1_000), 'Math': dict(test=1_000)}  # OCRBench, MathVista testmini
 
 
@@ -39,7 +40,7 @@ def _task(name, train, test, metric, max_new_tokens, kind, description, files=('
 
 benchmark = dict(
     name='mllm_cl_ability',
-    downloads=[dict(repo='MLLM-CL/MLLM-CL', files=['ability/*'], size='about 107 GiB')],
+    downloads=[dict(repo='MLLM-CL/MLLM-CL', files=['ability/*'], size='107 GiB')],
     tasks=[
         _task('OCR', ['OCR'], ['OCR_test'], 'mllmcl_ocr', 2048, 'textvqa', 'reading text in pictures and documents',
               files=('train_without_dense_caption', 'train'), mini_metric='textvqa_m4c', expert_schedule=dict(lr=5e-6),
