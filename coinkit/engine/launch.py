@@ -17,10 +17,10 @@ from coinkit.engine import environment, preflight
 from coinkit.engine.interrupt import Interrupt
 from coinkit.engine.ledger import Ledger
 from coinkit.engine.progress import Reporter
-from coinkit.engine.run_dir import RunDir, choose_stage
+from coinkit.engine.run_dir import REFUSED, RunDir, choose_stage
 from coinkit.engine.runner import Runner
 from coinkit.engine.strategies import make_strategy
-from coinkit.errors import ConfigError, RunError, unknown
+from coinkit.errors import ConfigError, Interrupted, RunError, unknown
 
 
 def work_dir(config: RunConfig, given: str | os.PathLike[str] | None = None) -> Path:
@@ -107,22 +107,50 @@ def _processes(config: RunConfig) -> Iterator[tuple[Any, Reporter, Interrupt]]:
 
 @contextmanager
 def _opened(run: RunDir, config: RunConfig, strategy: Any) -> Iterator[Ledger]:
-    """The run directory claimed by this process group, its config checked against the one it was started with."""
+    """The run directory claimed by this process group, its config checked against the one it was started with.
+
+    A start that begins the run and is refused before its first step leaves nothing behind that would refuse the next one.
+    """
+    begins, ledger = False, None
     try:
-        ledger = _claim(run, config, strategy.world_size) if strategy.is_main else None
+        if strategy.is_main:
+            begins = _lock(run, config)
+            ledger = _claim(run, config, strategy.world_size)
         strategy.barrier()
         if ledger is None:
             ledger = run.open_ledger(writable=False)
         strategy.barrier()
         yield ledger
+    except Exception as error:
+        if begins and run.ledger.exists() and _is_refusal(error, run.open_ledger(writable=False)):
+            run.open_ledger().append(REFUSED, why=str(error))
+            run.undo()
+        raise
     finally:
         run.unlock()
 
 
-def _claim(run: RunDir, config: RunConfig, world_size: int) -> Ledger:
+def _is_refusal(error: Exception, ledger: Ledger) -> bool:
+    """Whether a run was ended by what it was given, with nothing trained; what cells it had are then not worth keeping.
+
+    Errors of another kind may go away by themselves: what was measured by then is kept, and so is a stage under way.
+    """
+    if isinstance(error, Interrupted) or any(ledger.last(event) for event in ('step_saved', 'phase_done')):
+        return False
+    return isinstance(error, ConfigError) or not any(ledger.last(event) for event in ('stage_started', 'cell_scored'))
+
+
+def _lock(run: RunDir, config: RunConfig) -> bool:
+    """Lock the directory for a run of this config; whether the run begins now."""
     run.lock()
     run.sweep()
+    if run.was_refused():
+        run.undo()
     check_config(run, config)
+    return not run.ledger.exists()
+
+
+def _claim(run: RunDir, config: RunConfig, world_size: int) -> Ledger:
     ledger = run.open_ledger()
     described = environment.describe(config, world_size=world_size)
     if not run.environment.exists():
@@ -135,7 +163,7 @@ def _claim(run: RunDir, config: RunConfig, world_size: int) -> Ledger:
 
 def check_config(run: RunDir, config: RunConfig) -> None:
     """A used directory continues the config it was started with; tasks may be appended."""
-    if not run.config.exists():
+    if not run.config.exists() or run.was_refused():
         return
     changed = diff(load_config(run.config), config)
     if changed:

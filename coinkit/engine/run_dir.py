@@ -19,6 +19,8 @@ from coinkit.errors import ConfigError, Problem, RunError, unknown
 from coinkit.types import Task
 
 LOCK = '.lock'
+FOLDERS = ('stages', 'methods', 'predictions')
+REFUSED = 'run_refused'  # the ledger's last line while what a refused start began is being removed
 
 
 class RunDir:
@@ -61,7 +63,19 @@ class RunDir:
 
     def has_begun(self) -> bool:
         """Whether theta_0 is stored: from here on a run needs nothing that it was started from."""
-        return self.ledger.exists() and self.open_ledger(writable=False).last('stage_done') is not None
+        done = self.ledger.exists() and self.open_ledger(writable=False).last('stage_done') is not None
+        return done and not self.was_refused()
+
+    def was_refused(self) -> bool:
+        """Whether the start that began here was refused, and killed before everything of it was removed."""
+        events = self.open_ledger(writable=False).events if self.ledger.exists() else []
+        return bool(events) and events[-1]['event'] == REFUSED
+
+    def undo(self) -> None:
+        """Remove what a start wrote; the ledger last, then only the lock is left. The caller holds it and began the run."""
+        own = (self.config, self.environment, self.matrix, self.log, self.tensorboard, *map(self.path.joinpath, FOLDERS))
+        for path in (*own, self.ledger):
+            atomic.remove(path)
 
     def check_usable(self) -> list[Problem]:
         """A foreign or unwritable directory, as problems."""
