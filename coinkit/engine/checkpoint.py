@@ -123,13 +123,13 @@ class Checkpoints:
             name, slot = key.split(SEPARATOR)
             optimizer.setdefault(name, {})[slot] = tensor
         self.state.strategy.load_optimizer_state(optimizer)
-        self.state.load_method_state(blobs.load(path, 'methods'))
+        self.state.load_method_state(path)
         return blobs.load(path, 'position')
 
     def load_phase(self, path: Path) -> dict[str, Any]:
         """Put the end of a finished phase into the plain model and the plug-ins; returns the position after it."""
         adapters.load(self.state, path / 'adapter')
-        self.state.load_method_state(blobs.load(path, 'methods'))
+        self.state.load_method_state(path)
         return blobs.load(path, 'position')
 
     def _check_names(self, path: Path, values: Mapping[str, Tensor]) -> None:

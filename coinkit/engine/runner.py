@@ -186,7 +186,7 @@ class Runner:
             self._check_adapter(name, record['adapter_sha256'])
             self.state.load_stage(name)
         if self.run.methods(name).exists():
-            self.state.load_method_state(blobs.load(self.run.methods(name), 'methods'))
+            self.state.load_method_state(self.run.methods(name))
 
     def _check_adapter(self, name: str, expected: str) -> None:
         """The folder agrees with itself (`load_adapter` looks); here: it is the one the ledger speaks of."""

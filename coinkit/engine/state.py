@@ -17,7 +17,7 @@ from torch import nn
 from coinkit.data.batch import Batch, ForwardOutput
 from coinkit.data.images import BadImagePolicy
 from coinkit.data.sampling import Subset
-from coinkit.engine import adapters
+from coinkit.engine import adapters, method_state
 from coinkit.engine.asking import ask, likeliest
 from coinkit.engine.generation import CPU_TOKEN_BUDGET, evaluating
 from coinkit.engine.interrupt import Interrupt
@@ -178,6 +178,6 @@ class RunState:
         """Every plug-in's resumable state, by plug-in name."""
         return self.hooks.call('coinkit_state_dict', state=self)
 
-    def load_method_state(self, blobs: Mapping[str, Any]) -> None:
-        for name, blob in blobs.items():
-            self.hooks.call_one(name, 'coinkit_load_state_dict', state=self, blob=blob)
+    def load_method_state(self, folder: Path) -> None:
+        """Put back what `method_state` returned when it was saved in this folder of a stage or checkpoint."""
+        method_state.load(self, folder)
