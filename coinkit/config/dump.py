@@ -19,6 +19,7 @@ from coinkit.errors import Problem
 
 _HARMLESS = ('work_dir', 'data.workers', 'checkpoint')  # they change neither what is learnt nor what is measured
 _STREAM = ('benchmark.tasks', 'benchmark.orders', 'order', 'orders', 'tasks')  # compared as the stream they give
+_OF_FILES = ('InstructionJson', 'RefCOCO')  # datasets that say where their files come from
 
 
 def dump(config: RunConfig) -> str:
@@ -82,10 +83,20 @@ def diff(old: RunConfig, new: RunConfig) -> list[str]:
     before, after = resolve_stream(old), resolve_stream(new)
     lines = []
     for number, task in enumerate(before):
-        then = {field: getattr(task, field) for field in task.__slots__}
-        now = {field: getattr(after[number], field) for field in task.__slots__} if number < len(after) else None
+        then = {field: _as_read(getattr(task, field)) for field in task.__slots__}
+        now = {field: _as_read(getattr(after[number], field)) for field in task.__slots__} if number < len(after) else None
         lines += _differences(then, now, f'stream task {number + 1}')
     return [*lines, *_differences(_without(old.tree), _without(new.tree), '')]
+
+
+def _as_read(given: Any) -> Any:
+    """A dataset of files without what tells where to get them, and how large they are there."""
+    if not isinstance(given, Mapping) or given.get('type') not in _OF_FILES:
+        return given
+    kept = {key: value for key, value in given.items() if key not in ('source', 'image_sources')}
+    if isinstance(given.get('annotations'), Mapping):
+        kept['annotations'] = {key: value for key, value in given['annotations'].items() if key != 'source'}
+    return kept
 
 
 def _without(tree: dict[str, Any]) -> dict[str, Any]:

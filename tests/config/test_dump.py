@@ -25,6 +25,17 @@ def test_a_config_reads_back_equal(write) -> None:
     assert diff(config, again) == []
 
 
+def test_where_files_come_from_is_no_part_of_a_run() -> None:
+    """A later version may know more of it; the same run goes on."""
+    path, task = 'mllm_cl/ability_llava_finetune', 'benchmark.per_task.Math'
+    old = load_config(path)
+    told = [f"{task}.test.source='elsewhere'", f"{task}.train.image_sources={{'images': 'elsewhere'}}",
+            f"{task}.test.annotations.source='elsewhere'"]
+    assert diff(old, load_config(path, options=told)) == []
+    assert diff(old, load_config(path, options=[*told, f'{task}.test.annotations.subset=True'])) == [
+        'stream task 2.test.annotations.subset: None -> True']
+
+
 def test_plugins_of_a_config_are_found_from_the_dumped_file(write, tmp_path, monkeypatch) -> None:
     write('plug/shout.py', 'def coinkit_log(state, record): ...\n')
     path = write('plug/run.py', "_base_ = '../base.py'\nplugins = ['shout.py']\n")

@@ -1,6 +1,9 @@
 """`compat` sets what the released program of a benchmark and method did, and no key that the user gave."""
 
 import json
+import re
+from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -95,3 +98,14 @@ def test_qwen_vl_on_coin_refined_has_coins_recipe(method: str) -> None:
     assert refined.benchmark.name == 'coin_refined' and refined.data.root == 'data/coin_refined'
     for section in ('backbone', 'schedule', 'evaluation'):
         assert getattr(refined, section) == getattr(coin, section)
+
+
+def test_one_batch_for_all_tasks_as_the_page_shows_it(write) -> None:
+    page = Path(__file__).parents[2].joinpath('docs/benchmarks.md').read_text(encoding='utf-8')
+    (shown,) = (block for block in re.findall(r'```python\n(.*?)```', page, re.DOTALL) if 'coin_uniform128' in block)
+    config = load_config(write('run.py', dedent(shown)))
+    stream = resolve_stream(config)
+    assert [(vars(config.schedule) | task.schedule)['global_batch_size'] for task in stream] == [128] * 8
+    released = load_config('coin/llava_moelora')
+    assert (config.backbone, config.methods) == (released.backbone, released.methods)
+    assert resolve_stream(released)[2].schedule['global_batch_size'] == 1024
