@@ -7,49 +7,49 @@ of the unpadded picture as well (`origin_answer_bbox`, for MiniGPT-v2) and the p
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from coinkit.atomic import sha256_file
 from coinkit.config.instructions import PLACE, asked, instruction_of
-from coinkit.data.boxes import box_text, expand_box, relative_box
 from coinkit.data.doctor.needs import FileNeeded, FolderNeeded, Needed
 from coinkit.data.images import POLICIES, FileImage, missing_images
 from coinkit.datasets.origins import Origin, wrong_origins
 from coinkit.datasets.places import missing_folders, needed_folders
 from coinkit.datasets.refer_files import INSTANCES, SOURCE, Referred, read_referred, refs_file
-from coinkit.errors import ConfigError, DataError, Problem, raise_problems, unknown
+from coinkit.datasets.refer_rows import DECIMALS, TASK, THIN_BOXES, Rows, referred_rows
+from coinkit.errors import BadImage, ConfigError, DataError, Problem, raise_problems, unknown
 from coinkit.types import Sample, Turn
 
-TASK = 'Grounding'
 SENTENCES = ('all', 'first')
-DECIMALS = 2
-EXAMPLES = 3  # missing images named in a problem
+EXAMPLES = 3  # missing images and ids named in a message
+log = logging.getLogger(__name__)
 
 
-def referred_rows(found: Sequence[Referred], splits: Sequence[str], name: str, *,
-                  sentences: str = 'all') -> list[dict[str, Any]]:
-    """One flat row per sentence of the splits, in the file's order: id, phrase, picture and boxes."""
-    rows = []
-    for one in found:
-        if one.split not in splits:
-            continue
-        padded = box_text(expand_box(one.box, *one.size), DECIMALS)
-        if _is_empty(padded):
-            raise DataError(f'{name}: ref {one.ref_id}: its box {list(one.box)} (x, y, width, height) is empty at '
-                            f'{DECIMALS} decimals ({padded}).')
-        plain = box_text(relative_box(one.box, *one.size), DECIMALS)
-        rows += [{'id': f'{name}_{sent_id}', 'phrase': phrase, 'image': one.file_name, 'answer_bbox': padded,
-                  'origin_answer_bbox': plain, 'size': list(one.size)}
-                 for sent_id, phrase in (one.sentences if sentences == 'all' else one.sentences[:1])]
-    return rows
+@dataclass(frozen=True, slots=True)
+class _NoImage:
+    """A picture whose name leads nowhere: `on_bad_image` decides when it is loaded, as of one that is not there."""
+
+    key: str
+    why: str
+
+    @property
+    def size(self) -> tuple[int, int]:
+        raise BadImage(self.why)
+
+    def load(self) -> Any:
+        raise BadImage(self.why)
 
 
-def _is_empty(text: str) -> bool:
-    x1, y1, x2, y2 = map(float, text.strip('[]').split(','))
-    return x2 <= x1 or y2 <= y1
+def _image(name: str, folder: str) -> FileImage | _NoImage:
+    try:
+        return FileImage(name, folder)
+    except BadImage as error:
+        return _NoImage(name, str(error))
 
 
 class RefCOCO:
@@ -58,13 +58,18 @@ class RefCOCO:
     `path` is the folder of refs(`refs`).p and instances.json, `image_root` that of COCO's train2014; both are below `root`.
     `split` is one name or several: train, val, testA, testB (unc), train, val (google), train, val, test (umd).
     `instruction` has `{}` where the phrase stands; by default CoIN's. `sentences='first'` takes one phrase per object.
+
+    A thin box has no width or no height once it is written with two decimals, which is the published format. No answer
+    has an IoU with it. `thin_boxes='keep'` asks for it all the same in a test set, so that the denominator is the
+    published one; 'leave_out' does not. Training sets never have them. What was left out is counted in `left_out` and
+    logged.
     """
 
     def __init__(self, path: str, *, refs: str = 'unc', split: str | Sequence[str] = 'train', image_root: str = '',
-                 instruction: str | None = None, sentences: str = 'all', task: str = '', root: str = '',
-                 on_bad_image: str = 'error', limit: int | None = None,
+                 instruction: str | None = None, sentences: str = 'all', thin_boxes: str = 'keep',
+                 task: str = '', root: str = '', on_bad_image: str = 'error', limit: int | None = None,
                  image_sources: Mapping[str, str | Mapping[str, Any]] | None = None):
-        problems = _wrong_arguments(split, instruction, sentences, on_bad_image, limit)
+        problems = _wrong_arguments(split, instruction, sentences, thin_boxes, on_bad_image, limit)
         problems += wrong_origins('RefCOCO', '', image_sources)
         if problems:
             raise ConfigError(problems)
@@ -74,17 +79,22 @@ class RefCOCO:
         self.image_root = str(Path(root) / image_root)
         self.instruction = instruction_of(TASK) if instruction is None else instruction
         found = read_referred(self.folder, refs)
-        absent = _absent_splits(self.folder, refs, self.splits, found)
-        if absent:
-            raise ConfigError(absent)
-        self._rows = referred_rows(found, self.splits, self.folder.name, sentences=sentences)[:limit]
+        raise_problems(_absent_splits(self.folder, refs, self.splits, found))
+        rows = _rows_of(found, self.splits, self.folder, sentences, thin_boxes)
+        self._rows, self.left_out = rows.kept[:limit], len(rows.thin)
+        if rows.thin:
+            log.warning('%s %s: %d of %d phrases left out: their boxes have no area at %d decimals (%s%s).',
+                        refs_file(self.folder, refs), '+'.join(self.splits), len(rows.thin),
+                        len(rows.thin) + len(rows.kept), DECIMALS, ', '.join(rows.thin[:EXAMPLES]),
+                        ', ...' if len(rows.thin) > EXAMPLES else '')
 
     @classmethod
     def preflight(cls, *, path: str, refs: str = 'unc', split: str | Sequence[str] = 'train', image_root: str = '',
-                  instruction: str | None = None, sentences: str = 'all', root: str = '', on_bad_image: str = 'error',
-                  limit: int | None = None, image_sources: Mapping[str, Origin] | None = None, **_: Any) -> list[Problem]:
+                  instruction: str | None = None, sentences: str = 'all', thin_boxes: str = 'keep', root: str = '',
+                  on_bad_image: str = 'error', limit: int | None = None,
+                  image_sources: Mapping[str, Origin] | None = None, **_: Any) -> list[Problem]:
         """All that is wrong with the arguments, the two files and the pictures."""
-        problems = _wrong_arguments(split, instruction, sentences, on_bad_image, limit)
+        problems = _wrong_arguments(split, instruction, sentences, thin_boxes, on_bad_image, limit)
         problems += wrong_origins('RefCOCO', '', image_sources)
         if problems:
             return problems
@@ -93,17 +103,14 @@ class RefCOCO:
         try:
             found = read_referred(folder, refs)
             problems += _absent_splits(folder, refs, _splits(split), found)
-            rows = referred_rows(found, _splits(split), folder.name)[:limit]
+            rows = _rows_of(found, _splits(split), folder, sentences, thin_boxes)
         except DataError as error:
             return [*problems, Problem('', str(error), 'Or set data.root.' if not folder.is_dir() else '')]
-        names = list(dict.fromkeys(row['image'] for row in rows))
-        missing = missing_images(names, images) if on_bad_image == 'error' else []
-        if missing:
-            more = ', ...' if len(missing) > EXAMPLES else ''
-            problems.append(Problem(str(folder), f"{len(missing)} of {len(names)} images are not in '{images}': "
-                                    f"{', '.join(missing[:EXAMPLES])}{more}.",
-                                    "Unpack COCO's train2014 there, correct image_root, or set on_bad_image='skip'."))
-        return problems
+        if rows.thin and not rows.kept:
+            problems.append(Problem(str(refs_file(folder, refs)), f"all boxes of {'+'.join(_splits(split))} have no area at "
+                                    f'{DECIMALS} decimals; there is nothing to ask.', f'Download it again from {SOURCE}.'))
+        names = list(dict.fromkeys(row['image'] for row in rows.kept[:limit]))
+        return problems + (_wrong_images(names, folder, images) if on_bad_image == 'error' else [])
 
     @classmethod
     def inventory(cls, *, path: str, refs: str = 'unc', image_root: str = '', root: str = '',
@@ -130,7 +137,7 @@ class RefCOCO:
         if not 0 <= index < len(self):
             raise IndexError(f'{self.folder} {"+".join(self.splits)} has {len(self)} samples, none at {index}')
         row = self._rows[index]
-        images = (FileImage(row['image'], self.image_root),)
+        images = (_image(row['image'], self.image_root),)
         question, box = Turn('human', asked(self.instruction, row['phrase'])), row['answer_bbox']
         if self.split == 'train':
             return Sample(row['id'], self.task, images, (question, Turn('gpt', box)))
@@ -138,11 +145,32 @@ class RefCOCO:
         return Sample(row['id'], self.task, images, (question,), (box,), meta)
 
 
+def _rows_of(found: Sequence[Referred], splits: Sequence[str], folder: Path, sentences: str, thin_boxes: str) -> Rows:
+    """The rows of a set; nothing is learned from a box without area."""
+    return referred_rows(found, splits, folder.name, sentences=sentences,
+                         thin_boxes='leave_out' if 'train' in splits else thin_boxes)
+
+
+def _wrong_images(names: Sequence[str], folder: Path, images: str) -> list[Problem]:
+    """Names that lead out of the pictures' folder, and pictures that are not there."""
+    outside = [made for name in names if isinstance(made := _image(name, images), _NoImage)]
+    problems = [Problem(str(folder / INSTANCES), f'{len(outside)} of {len(names)} images cannot be used: {outside[0].why}',
+                        f"Download it again from {SOURCE}, or set on_bad_image='skip'.")] if outside else []
+    led_out = {made.key for made in outside}
+    missing = missing_images((name for name in names if name not in led_out), images)
+    if missing:
+        more = ', ...' if len(missing) > EXAMPLES else ''
+        problems.append(Problem(str(folder), f"{len(missing)} of {len(names)} images are not in '{images}': "
+                                f"{', '.join(missing[:EXAMPLES])}{more}.",
+                                "Unpack COCO's train2014 there, correct image_root, or set on_bad_image='skip'."))
+    return problems
+
+
 def _splits(given: str | Sequence[str]) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(given)
 
 
-def _wrong_arguments(split: Any, instruction: str | None, sentences: str, on_bad_image: str,
+def _wrong_arguments(split: Any, instruction: str | None, sentences: str, thin_boxes: str, on_bad_image: str,
                      limit: int | None) -> list[Problem]:
     problems = []
     if not split or not isinstance(split, str | list | tuple) or not all(isinstance(each, str) for each in split):
@@ -153,6 +181,8 @@ def _wrong_arguments(split: Any, instruction: str | None, sentences: str, on_bad
         problems.append(Problem('RefCOCO: instruction', f'{instruction!r} has no {PLACE}, where the phrase stands.'))
     if sentences not in SENTENCES:
         problems.append(unknown('RefCOCO: sentences', 'choice', str(sentences), SENTENCES))
+    if thin_boxes not in THIN_BOXES:
+        problems.append(unknown('RefCOCO: thin_boxes', 'choice', str(thin_boxes), THIN_BOXES))
     if on_bad_image not in POLICIES:
         problems.append(unknown('RefCOCO: on_bad_image', 'policy', str(on_bad_image), POLICIES))
     if limit is not None and (not isinstance(limit, int) or limit < 1):

@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import io
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from coinkit.data.strict_json import decode
+from coinkit.datasets.shown import shown
 from coinkit.errors import DataError, nearest
 
 INSTANCES = 'instances.json'
@@ -21,6 +23,8 @@ SOURCE = 'the refer package (lichengunc/refer): refcoco.zip, refcoco+.zip, refco
 _FIELDS = {'ref_id': int, 'ann_id': int, 'image_id': int, 'split': str, 'sentences': list}
 _BROKEN = (pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError,
            MemoryError, RecursionError)
+_WANTED = {int: 'a whole number (up to 2**53)', str: 'a text', list: 'a list'}
+_LARGEST = 2**53  # of ids, sizes and coordinates
 
 
 class Referred(NamedTuple):
@@ -88,19 +92,39 @@ def _read(refs: Path, instances: Path, *_changed: int) -> tuple[Referred, ...]:
     if not isinstance(found, list) or not found:
         raise DataError(f'{refs}: holds a {type(found).__name__}; a list of refs is wanted.')
     boxes, images = _instances(instances)
-    return tuple(_referred(refs, number, ref, boxes, images) for number, ref in enumerate(found))
+    read = tuple(_referred(refs, number, ref, boxes, images) for number, ref in enumerate(found))
+    _refuse_second_ids(refs, read)
+    return read
+
+
+def _refuse_second_ids(refs: Path, read: Sequence[Referred]) -> None:
+    """Rows are named by their sentence."""
+    first: dict[int, int] = {}
+    for one in read:
+        for sent_id, _ in one.sentences:
+            if sent_id in first:
+                raise DataError(f'{refs}: the sent_id {sent_id} is there twice, in ref_id {first[sent_id]} and ref_id '
+                                f'{one.ref_id}; ids must differ. Download it again from {SOURCE}.')
+            first[sent_id] = one.ref_id
 
 
 def _instances(path: Path) -> tuple[Mapping[int, Any], Mapping[int, Any]]:
-    """Box and picture by id."""
+    """Annotation and picture by id, as the file has them; what a ref names is looked at with the ref."""
     from pycocotools.coco import COCO
 
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # it tells how long it takes
-            coco = COCO(str(path))
-        return ({key: tuple(map(float, one['bbox'])) for key, one in coco.anns.items()},
-                {key: (one['file_name'], int(one['width']), int(one['height'])) for key, one in coco.imgs.items()})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, AssertionError, RecursionError) as error:
+            coco = COCO()
+            coco.dataset = decode(path.read_bytes().decode('utf-8-sig'))
+            if not isinstance(coco.dataset, dict):
+                raise TypeError(f'holds a {type(coco.dataset).__name__}')
+            coco.createIndex()
+        for kind, by_id in (('annotations', coco.anns), ('images', coco.imgs)):
+            again = (one for one in coco.dataset.get(kind, ()) if by_id[one['id']] is not one)
+            if twice := next((one for one in again if by_id[one['id']] != one), None):
+                raise ValueError(f'two of its {kind} have the id {shown(twice["id"])} and differ')
+        return coco.anns, coco.imgs
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f'{path}: is no COCO annotation file ({type(error).__name__}: {error}). Download it again from '
                         f'{SOURCE}.') from error
 
@@ -110,32 +134,65 @@ def _referred(path: Path, number: int, ref: Any, boxes: Mapping[int, Any], image
     if not isinstance(ref, dict):
         raise DataError(f'{where} is a {type(ref).__name__}; a dict is wanted.')
     for key, kind in _FIELDS.items():
-        if not isinstance(ref.get(key), kind):
+        if not isinstance(ref.get(key), kind) or kind is int and not _is_whole(ref[key]):
             given = f'a {type(ref[key]).__name__} as' if key in ref else 'no'
             keys = ', '.join(each for each in ref if isinstance(each, str))
-            raise DataError(f"{where} has {given} '{key}'; a {kind.__name__} is wanted. Its keys: {keys}.")
+            raise DataError(f"{where} has {given} '{key}'; {_WANTED[kind]} is wanted. Its keys: {keys}.")
     where += f' (ref_id {ref["ref_id"]})'
     if ref['ann_id'] not in boxes or ref['image_id'] not in images:
         key = 'ann_id' if ref['ann_id'] not in boxes else 'image_id'
         raise DataError(f'{where}: its {key} {ref[key]} is not in {path.with_name(INSTANCES)}; both files must be of one '
                         'release.')
-    file_name, width, height = images[ref['image_id']]
-    box = boxes[ref['ann_id']]
-    if len(box) != 4 or min(width, height, *box[2:]) <= 0:
-        raise DataError(f'{where}: its box {list(box)} in a picture of {width} x {height} pixels is empty.')
-    try:
-        sentences = tuple((int(each['sent_id']), _text(each['sent'])) for each in ref['sentences'])
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{where}: its sentences are not dicts with 'sent_id' and 'sent' ({error}).") from error
+    note = boxes[ref['ann_id']]
+    if note['image_id'] != ref['image_id']:
+        raise DataError(f'{where}: its image_id is {ref["image_id"]}, and its ann_id {ref["ann_id"]} is on the image '
+                        f'{shown(note["image_id"])} in {path.with_name(INSTANCES)}; both files must be of one release.')
+    file_name, size = _picture(images[ref['image_id']], path.with_name(INSTANCES), ref['image_id'])
+    sentences = tuple(_sentence(each, where) for each in ref['sentences'])
     if not sentences or not all(text for _, text in sentences):
         raise DataError(f'{where}: has an empty sentence, or none.')
-    return Referred(ref['ref_id'], ref['split'], file_name, (width, height), box, sentences)
+    return Referred(ref['ref_id'], ref['split'], file_name, size, _box(note, where, size), sentences)
 
 
-def _text(text: str) -> str:
+def _is_whole(given: Any) -> bool:
+    return isinstance(given, int) and not isinstance(given, bool) and abs(given) <= _LARGEST
+
+
+def _picture(image: Mapping[str, Any], path: Path, image_id: int) -> tuple[str, tuple[int, int]]:
+    """Its file's name, width and height."""
+    name, size = image.get('file_name'), (image.get('width'), image.get('height'))
+    if not isinstance(name, str) or not name.strip() or not all(_is_whole(side) and side > 0 for side in size):
+        raise DataError(f'{path}: the image with id {image_id} has file_name={shown(name)}, width={shown(size[0])}, '
+                        f'height={shown(size[1])}; a name and whole numbers of pixels are wanted.')
+    return name, size
+
+
+def _box(note: Mapping[str, Any], where: str, size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Four finite numbers. Width and height may be 0, as of a thing that is cut off at the border."""
+    box = note.get('bbox')
+    if (not isinstance(box, list) or len(box) != 4 or any(isinstance(each, bool) or not isinstance(each, int | float)
+                                                          or not abs(each) <= _LARGEST for each in box)
+            or min(box[2:]) < 0):
+        raise DataError(f'{where}: its box {shown(box)} in a picture of {size[0]} x {size[1]} pixels is none: four finite '
+                        'numbers x, y, width, height are wanted.')
+    x, y, width, height = map(float, box)
+    return x, y, width, height
+
+
+def _sentence(each: Any, where: str) -> tuple[int, str]:
+    if not isinstance(each, dict) or not _is_whole(each.get('sent_id')) or not isinstance(each.get('sent'), str):
+        raise DataError(f"{where}: its sentences are not dicts with 'sent_id' and 'sent', a whole number and a text: "
+                        f'{shown(each)}.')
+    return each['sent_id'], _text(each['sent'], where)
+
+
+def _text(text: str, where: str) -> str:
     """A text whose bytes were no UTF-8 is Latin-1."""
     try:
         text.encode()
     except UnicodeEncodeError:
-        text = text.encode('utf-8', 'surrogateescape').decode('latin-1')
+        try:
+            text = text.encode('utf-8', 'surrogateescape').decode('latin-1')
+        except UnicodeEncodeError as error:
+            raise DataError(f'{where}: a sentence holds half of a character ({error.reason}).') from error
     return text.strip()

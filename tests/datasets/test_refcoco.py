@@ -189,13 +189,6 @@ def test_wrong_refs_are_named(root, refs, message):
     assert len(RefCOCO.preflight(path='refcoco', root=str(root), image_root='COCO2014/train2014')) == 1
 
 
-@pytest.mark.parametrize(('box', 'message'), [([5, 5, 0, 9], 'is empty'), ([5, 5, 2, 9], 'is empty at 2 decimals')])
-def test_empty_boxes_are_named(root, box, message):
-    write(root, REFS, boxes={**BOXES, 10: (1, box)})
-    with pytest.raises(DataError, match=message):
-        load(root)
-
-
 @pytest.mark.parametrize('content', [b'{', b'[]', b'{"images": [{"id": 1}], "annotations": []}', b'\xff\xfe', b'"x"',
                                      b'{"annotations": [{"id": 1}]}'])
 def test_wrong_instances_are_named(root, content):
@@ -223,6 +216,7 @@ def test_missing_files_and_splits_and_pictures_are_told_before_a_run(root):
     ({'sentences': 'one'}, "unknown choice 'one'"), ({'split': []}, 'one name or a list'),
     ({'split': 3}, 'one name or a list'), ({'split': 'tset'}, 'unknown split'),
     ({'split': ['train', 'val']}, 'train is no part of a test set'), ({'instruction': 'box'}, 'where the phrase stands'),
+    ({'thin_boxes': 'drop'}, "unknown choice 'drop'"),
     ({'on_bad_image': 'x'}, "unknown policy 'x'"), ({'limit': 0}, 'a whole number from 1')])
 def test_wrong_arguments(root, arguments, message):
     with pytest.raises(ConfigError, match=message):

@@ -1,7 +1,8 @@
 """Referring expressions of RefCOCO, RefCOCO+ and RefCOCOg as CoIN's Grounding task, one of them or all three.
 
 Every sentence is a row. Splits of refs are those most used (unc, unc, umd); test rows are all of testA, testB and test.
-The boxes are made as `RefCOCO` makes them.
+The boxes are made as `RefCOCO` makes them, and as there one that two decimals leave without area is a test row, which no
+answer meets, and no training row.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from collections.abc import Callable, Iterator, Mapping
 from coinkit.datasets.convert.reading import Advance
 from coinkit.datasets.convert.rows import Item, LeftOut
 from coinkit.datasets.convert.source import Files, Source
-from coinkit.datasets.refcoco import TASK, referred_rows
 from coinkit.datasets.refer_files import INSTANCES, SOURCE, read_referred
+from coinkit.datasets.refer_rows import DECIMALS, TASK, referred_rows
 from coinkit.errors import DataError
 
 FOLDER = 'COCO2014/train2014'
 REFS: Mapping[str, str] = {'refcoco': 'unc', 'refcoco+': 'unc', 'refcocog': 'umd'}
 TEST = ('testA', 'testB', 'test')
+THIN = f'its box has no area at {DECIMALS} decimals'
 
 
 def reader(names: tuple[str, ...]) -> Callable[[Files, str, Advance], Iterator[Item | LeftOut]]:
@@ -26,11 +28,12 @@ def reader(names: tuple[str, ...]) -> Callable[[Files, str, Advance], Iterator[I
             found = read_referred(files[name].parent, REFS[name])
             advance(files[name].stat().st_size + files[f'{name}.instances'].stat().st_size)
             wanted = ('train',) if split == 'train' else TEST
-            rows = referred_rows(found, wanted, name)
-            if not rows:
+            rows = referred_rows(found, wanted, name, thin_boxes='leave_out' if split == 'train' else 'keep')
+            if not rows.kept and not rows.thin:
                 there = ', '.join(dict.fromkeys(one.split for one in found))
                 raise DataError(f'{files[name]}: has no {" or ".join(wanted)} split. It has: {there}.')
-            for row in rows:
+            yield from (LeftOut(one, THIN) for one in rows.thin)
+            for row in rows.kept:
                 gold = {key: row[key] for key in ('answer_bbox', 'origin_answer_bbox', 'size')}
                 yield Item(row['id'], f'{FOLDER}/{row["image"]}', row['phrase'], row['answer_bbox'], gold)
 
