@@ -152,7 +152,7 @@ class Examination:
         if line.state == 'present':
             line.state = 'fewer rows' if count < each.published else 'more rows'
         self.report.tell('other_count', place, f'holds {count:,} rows; {each.published:,} are published', level='note',
-                         cure='A cut or another release? Scores are not comparable with published ones.')
+                         cure='A cut, another release or converted rows? Scores are not comparable with published ones.')
 
     def _preflight(self) -> None:
         """What the run itself would say, for sets in which nothing was found yet; the indexes come of it."""
