@@ -15,13 +15,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from coinkit.data.doctor.needs import FileNeeded
+from coinkit.data.mathvista import ID_PREFIX, option_letter
 from coinkit.datasets.instruction_rows import Row
 from coinkit.datasets.origins import Origin, wrong_origin
 from coinkit.datasets.places import Places, file_needed, first_file, missing_file, places
 from coinkit.errors import DataError, Problem, unknown
 
 LETTERS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ'
-MATHVISTA_PREFIX = 'testmini_'  # before the number, in MLLM-CL's question ids
 SHOWN = 3  # ids named in a problem
 KEYS = ('kind', 'path', 'splits', 'split', 'join', 'subset', 'optional', 'source')
 
@@ -132,7 +132,9 @@ def _mathvista(blob: Any, *_: Any) -> dict[str, Gold]:
     found = {}
     for number, each in blob.items():
         choices = each.get('choices')
-        option = LETTERS[choices.index(each['answer'])] if choices else None
+        option = option_letter(choices, each['answer']) if choices else None
+        if choices and option is None:
+            raise ValueError(f'the answer {each["answer"]!r} of problem {number} is none of its choices')
         found[str(number)] = Gold((str(each['answer']),), {
             'question_type': each['question_type'], 'answer_type': each['answer_type'], 'choices': choices,
             **({'answer_option': option} if option else {})})
@@ -160,7 +162,7 @@ def join(rows: Sequence[Row], table: Mapping[str, Gold], given: Annotations, fil
     where = f'{file}: annotations'
     if given.kind == 'coco_captions':
         return _join_by_position(rows, table, given, where)
-    keys = [row.id.removeprefix(MATHVISTA_PREFIX) if given.kind == 'mathvista' else row.id for row in rows]
+    keys = [row.id.removeprefix(ID_PREFIX) if given.kind == 'mathvista' else row.id for row in rows]
     problems = []
     strangers = [row.id for row, key in zip(rows, keys, strict=True) if key not in table]
     if strangers:

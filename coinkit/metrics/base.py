@@ -31,7 +31,14 @@ RIGHT = Verdict(1.0)
 UNPARSED = Verdict(0.0, parsed=False)
 MISSING = Verdict(0.0, parsed=False)  # told from UNPARSED by identity
 AGREED = 'multiple_choice_answer'  # VQA's one answer of several annotators, in the context
+GOLD_KEYS = (AGREED, 'gold_index', 'answer_option', 'answer_bbox', 'origin_answer_bbox')  # gold of any scorer in a context
 SKIPPED = Verdict(0.0)  # no answer, because its picture could not be used: wrong in every mode
+
+
+def short(value: Any) -> str:
+    """A value as an error shows it."""
+    text = repr(value)
+    return text if len(text) <= 80 else f'{text[:77]}...'
 
 
 def verdict(right: bool) -> Verdict:
@@ -44,6 +51,8 @@ class ItemMetric(ABC):
     name = ''
     counts_missing_upstream = False  # ScienceQA alone divides by all ids of the split in the published code too
     more_values: Mapping[str, tuple[str, ...]] = {}  # what a switch may be besides 'default' and 'upstream'
+    needs_gold = True  # an annotation without a gold answer is an error
+    gold_keys: tuple[str, ...] = (AGREED,)  # where in the context gold may be, besides the references
 
     def __init__(self, *, mode: Mode = 'default', denominator: Mode | None = None, **switches: str | None):
         self.switches: Mapping[str, Any] = resolve(self.name, mode, self.more_values, denominator=denominator,

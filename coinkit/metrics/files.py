@@ -14,6 +14,7 @@ from typing import Any
 
 from coinkit.data.strict_json import TwiceInObject, decode
 from coinkit.errors import DataError
+from coinkit.metrics.base import short
 from coinkit.types import Prediction
 
 _MISSING_TEXT: Any = None  # what stands for the text of an answer that is not there
@@ -45,10 +46,10 @@ def _prediction(record: Any, where: str) -> Prediction:
     if not isinstance(record, Mapping) or 'id' not in record or 'prediction' not in record:
         raise DataError(f'{where}: not a prediction. Needed: an object with "id" and "prediction".')
     if not isinstance(record['prediction'], str | None):
-        raise DataError(f'{where}: prediction is {_short(record["prediction"])}; it must be a text.')
+        raise DataError(f'{where}: prediction is {short(record["prediction"])}; it must be a text.')
     route = record.get('route')
     if not isinstance(route, str | None):
-        raise DataError(f'{where}: route is {_short(route)}; it must be a text.')
+        raise DataError(f'{where}: route is {short(route)}; it must be a text.')
     return Prediction(_id(record['id'], where), record['prediction'], _texts(record.get('references'), where),
                       _context(record, where), route)
 
@@ -61,8 +62,8 @@ def _annotation(record: Any, where: str) -> Prediction:
         context['is_balanced'] = context.pop('isBalanced')
     prompt = record.get('text', record.get('question'))
     context |= {'prompt': prompt} if isinstance(prompt, str) and 'prompt' not in context else {}
-    gold = next((record[key] for key in _GOLD_KEYS if key in record), None)
-    if isinstance(gold, int) and 'choices' in record:  # ScienceQA's problems.json: the index of the right choice
+    gold = next((record[key] for key in _GOLD_KEYS if record.get(key) not in (None, [])), None)
+    if type(gold) is int and isinstance(record.get('choices'), list):  # ScienceQA's problems.json: index of the choice
         context['gold_index'], gold = gold, None
     name = record['question_id'] if 'question_id' in record else record['id']
     return Prediction(_id(name, where), _MISSING_TEXT, _texts(_gold(gold), where), {**context, **_context(record, where)})
@@ -70,7 +71,7 @@ def _annotation(record: Any, where: str) -> Prediction:
 
 def _id(value: Any, where: str) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise DataError(f'{where}: the id is {_short(value)}; it must be a text or a whole number.')
+        raise DataError(f'{where}: the id is {short(value)}; it must be a text or a whole number.')
     return str(value)
 
 
@@ -79,7 +80,7 @@ def _context(record: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     if context is None:
         return {}
     if not isinstance(context, Mapping):
-        raise DataError(f'{where}: context is {_short(context)}; it must be an object.')
+        raise DataError(f'{where}: context is {short(context)}; it must be an object.')
     return context
 
 
@@ -100,7 +101,7 @@ def _gold(value: Any) -> Any:
 
 def _text(value: Any, where: str) -> str:
     if not isinstance(value, str):
-        raise DataError(f'{where}: references are {_short(value)}; each must be a text.')
+        raise DataError(f'{where}: references are {short(value)}; each must be a text.')
     return value
 
 
@@ -181,8 +182,3 @@ def _read(path: Path) -> str:
 
 def _line_of(raw: bytes, position: int) -> int:
     return raw.count(b'\n', 0, position) + 1
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f'{text[:77]}...'

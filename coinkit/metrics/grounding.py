@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from coinkit.data.boxes import Box as Box
 from coinkit.data.boxes import expand_box as expand_box  # gold boxes are made by it, and golden vectors pin it here
 from coinkit.errors import ConfigError, DataError, Problem
-from coinkit.metrics.base import UNPARSED, ItemMetric, Verdict, verdict
+from coinkit.metrics.base import UNPARSED, ItemMetric, Verdict, short, verdict
 from coinkit.metrics.switches import MODES, Mode
 from coinkit.types import Prediction
 
@@ -22,6 +23,7 @@ _NUMBER = re.compile(r'[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?\b(?:nan|i
 # Zeros, integers and '.25' are not found, so that later numbers slide forward. Published as [1-9]\d*\.\d*|0\.\d*[1-9]\d*,
 # which takes quadratic time on long digits; the look-behind starts each run of digits once and finds the same numbers.
 _MINIGPT_NUMBER = re.compile(r'(?<![0-9])0*+(?:[1-9]\d*+\.\d*|(?<=0)\.\d*[1-9]\d*)')
+_LONGEST_SIDE = 1e9  # pixels
 _MINIGPT_NATIVE = re.compile(r'\{\s*<(\d+)>\s*<(\d+)>\s*<(\d+)>\s*<(\d+)>\s*\}')
 
 
@@ -73,7 +75,6 @@ def parse_minigpt_default(text: str) -> Box | None:
 class _Grounding(ItemMetric):
     """Accuracy at an IoU threshold; a subclass says how the answer is read and where gold is."""
 
-    gold_key = ''
     own_gold = False  # the references of a row that has both boxes are those on the padded square
     parse_switch = ''
     parsers = {'upstream': parse_coin, 'default': parse_numbers}
@@ -108,13 +109,13 @@ class _Grounding(ItemMetric):
 
     def gold(self, item: Prediction) -> Box:
         """`references[0]`, else the context's annotation (`own_gold`: first): four numbers, or text in brackets."""
-        own = item.context.get(self.gold_key)
+        own = item.context.get(self.gold_keys[0])
         given = own if own is not None and self.own_gold else item.references[0] if item.references else own
         text = given.replace('[', '').replace(']', '').split(',') if isinstance(given, str) else given
         box = four_floats(text) if isinstance(text, list | tuple) else None
-        if box is None:
-            raise DataError(f"prediction '{item.id}': gold box is {given!r}; {self.name} needs '[x1,y1,x2,y2]' in "
-                            f'references or in context {self.gold_key}.')
+        if box is None or not all(map(math.isfinite, box)):
+            raise DataError(f"prediction '{item.id}': gold box is {short(given)}; {self.name} needs '[x1,y1,x2,y2]' in "
+                            f'references or in context {self.gold_keys[0]}.')
         return box
 
     def scale(self, item: Prediction) -> float:
@@ -125,7 +126,7 @@ class GroundingCoin(_Grounding):
     """`grounding_coin` (alias `grounding_coin_upstream`): boxes on the padded square."""
 
     name = 'grounding_coin'
-    gold_key = 'answer_bbox'
+    gold_keys = ('answer_bbox',)
     parse_switch = 'grounding_parse'
 
     def __init__(self, *, mode: Mode = 'default', grounding_parse: Mode | None = None,
@@ -138,16 +139,20 @@ class GroundingCoin(_Grounding):
         size = item.context.get('size')
         if size is None:
             return 1.0
-        if not isinstance(size, list | tuple) or not size or not all(isinstance(side, int | float) for side in size):
-            raise DataError(f"prediction '{item.id}': context has size={size!r}; [width, height] is needed.")
+        if not isinstance(size, list | tuple) or len(size) != 2 or not all(map(_is_side, size)):
+            raise DataError(f"prediction '{item.id}': context has size={short(size)}; [width, height] in pixels is needed.")
         return float(max(size))
+
+
+def _is_side(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= _LONGEST_SIDE
 
 
 class GroundingMiniGPT(_Grounding):
     """`grounding_minigpt` (alias `grounding_minigpt_upstream`): boxes on the unpadded image, compared as they are."""
 
     name = 'grounding_minigpt'
-    gold_key = 'origin_answer_bbox'
+    gold_keys = ('origin_answer_bbox',)
     own_gold = True
     parse_switch = 'minigpt_grounding_parse'
     parsers = {'upstream': parse_minigpt, 'default': parse_minigpt_default}

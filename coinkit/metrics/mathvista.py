@@ -4,7 +4,8 @@ Pass 1 (`first_pass`) reads the answer as it was given. Where it finds nothing, 
 which the prediction's context then carries as `extraction`; pass 2 (`check`) compares it with gold. Without a judge the
 answer itself is checked. Rules of bjzhb666/MLLM-CL@80bf3890 `eval_math.py`: published, a free-form text or list is never
 right, and an answer of 0 always goes to the judge (`mathvista_freeform`). Context: `question_type` (multi_choice or
-free_form), `answer_type` (integer, float, text, list), `choices` and `answer_option` (its letter).
+free_form), `answer_type` (integer, float, text, list), `choices` and `answer_option` (its letter; else the reference
+spells one of the choices).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from string import ascii_uppercase
 from typing import Any
 
+from coinkit.data.mathvista import ID_PREFIX, option_letter
 from coinkit.errors import DataError
 from coinkit.metrics.base import UNPARSED, ItemMetric, Verdict, verdict
 from coinkit.metrics.switches import Mode
@@ -32,6 +34,8 @@ class MathVistaCheck(ItemMetric):
     """`mathvista_check`: the option that the answer names, or its number, text or list, is gold."""
 
     name = 'mathvista_check'
+    gold_keys = ('answer_option',)
+    id_prefix = ID_PREFIX
 
     def __init__(self, *, mode: Mode = 'default', mathvista_freeform: Mode | None = None,
                  denominator: Mode | None = None):
@@ -108,10 +112,14 @@ def options(item: Prediction) -> Mapping[str, str]:
 
 
 def answer_option(item: Prediction) -> str:
+    """The letter of the right option; where none is given, as in MathVista's own file, that of the option gold spells."""
     letter = item.context.get('answer_option')
+    if letter is None and len(set(item.references)) == 1:
+        letter = option_letter(list(options(item).values()), item.references[0])
     if not isinstance(letter, str) or len(letter) != 1:
         raise DataError(f"prediction '{item.id}': context has answer_option={letter!r}; mathvista_check needs the letter "
-                        'of the right option of a multi_choice question.')
+                        'of the right option of a multi_choice question, or a reference that is one of the choices '
+                        f'(given: {list(item.references)!r}).')
     return letter
 
 

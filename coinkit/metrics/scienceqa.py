@@ -26,6 +26,7 @@ class _ScienceQA(ItemMetric):
     """Letter accuracy over all ids; a missing answer is wrong in both modes. A subclass says how a letter is read."""
 
     counts_missing_upstream = True
+    gold_keys = ('gold_index',)
 
     def __init__(self, *, mode: Mode, scienceqa_letter: Mode | None, denominator: Mode | None):
         super().__init__(mode=mode, scienceqa_letter=scienceqa_letter, denominator=denominator)
@@ -94,7 +95,7 @@ def stated_letter(text: str) -> str | None:
 def num_options(item: Prediction) -> int:
     choices = item.context.get('choices')
     count = item.context.get('num_choices', len(choices) if isinstance(choices, list | tuple) else choices)
-    if not isinstance(count, int) or not 1 <= count <= len(LETTERS):
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= len(LETTERS):
         raise DataError(f"prediction '{item.id}': context has no usable number of choices (num_choices={count!r}); "
                         f'needed: num_choices 1..{len(LETTERS)} or the list choices.')
     return count
@@ -104,7 +105,7 @@ def gold_index(item: Prediction) -> int:
     gold = item.context.get('gold_index')
     if gold is None and item.references and item.references[0] in tuple(LETTERS):
         gold = LETTERS.index(item.references[0])
-    if not isinstance(gold, int) or not 0 <= gold < len(LETTERS):
+    if isinstance(gold, bool) or not isinstance(gold, int) or not 0 <= gold < len(LETTERS):
         raise DataError(f"prediction '{item.id}': no gold option; needed: gold_index in the context, or a letter "
                         f'A..{LETTERS[-1]} in references (given: {list(item.references)!r}).')
     return gold

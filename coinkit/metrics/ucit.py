@@ -31,6 +31,7 @@ class UCITCaption:
     """`ucit_caption` (VizWiz-caption, Flickr30k): mean of seven caption scores; needs Java, or the simple tokeniser."""
 
     name = 'ucit_caption'
+    needs_gold = True
 
     def __init__(self, *, mode: Mode = 'default', caption_align: Mode | None = None,
                  caption_tokenizer: Literal['ptb', 'simple'] = 'ptb', denominator: Mode | None = None):

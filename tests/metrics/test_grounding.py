@@ -57,6 +57,19 @@ def test_a_bad_gold_box_is_an_error_and_a_bad_answer_is_counted():
     assert (score.value, score.counts['unparsed']) == (0.0, 2)
 
 
+@pytest.mark.parametrize('size', [[10**400, 1], [float('inf'), 1], [float('nan'), 1], [0, 1], [-3, 4], [True, 1], [640],
+                                  [640, 480, 3], ['640', 480], 640, {}, []])
+def test_a_size_is_two_sides_in_pixels(size):
+    with pytest.raises(DataError, match="'q1': context has size="):
+        GroundingCoin().score([Prediction('q1', GOLD, (GOLD,), {'size': size})])
+
+
+@pytest.mark.parametrize('gold', ['[nan,0,1,1]', [0, 0, float('inf'), 1], [0, 0, 10**400, 1], 7])
+def test_a_gold_box_is_four_finite_numbers(gold):
+    with pytest.raises(DataError, match="'q1': gold box is"):
+        GroundingCoin().score([Prediction('q1', GOLD, (), {'answer_bbox': gold})])
+
+
 def test_minigpt_takes_the_unpadded_box_of_a_row_that_has_both() -> None:
     from coinkit.metrics.grounding import GroundingCoin, GroundingMiniGPT
     from coinkit.types import Prediction

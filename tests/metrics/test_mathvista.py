@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from coinkit.errors import DataError
 from coinkit.metrics.mathvista import REFUSALS, MathVistaCheck, find_option, read_list
+from coinkit.metrics.run import score_files
 from coinkit.types import Prediction
 
 CHOICE = {'question_type': 'multi_choice', 'answer_type': 'text', 'answer_option': 'B', 'choices': ['3/11', '8/11', 'Yes']}
@@ -26,6 +29,40 @@ def value(text: str, gold: str, context: dict, mode: str = 'default') -> float:
     ('A or B: 8/11', 'B')])
 def test_the_option_that_an_answer_names(text, letter):
     assert find_option(text, CHOICES) == letter
+
+
+def official(number: int, answer: str, choices: list[str] | None, kind: str) -> dict:
+    """A record as in annot_testmini.json: no letter of the right option, numbers as texts."""
+    return {'question': '?', 'image': f'images/{number}.jpg', 'choices': choices, 'unit': None, 'precision': None,
+            'answer': answer, 'question_type': 'multi_choice' if choices else 'free_form', 'answer_type': kind,
+            'pid': str(number), 'metadata': {'split': 'testmini'}, 'query': '?'}
+
+
+OFFICIAL = {'1': official(1, '1.2', None, 'float'), '2': official(2, '8/11', ['3/11', '8/11'], 'text'),
+            '3': official(3, 'No', ['Yes', 'No'], 'text')}
+
+
+@pytest.mark.parametrize('prefix', ['testmini_', ''])
+def test_the_official_file_scores_predictions_of_either_id(tmp_path, prefix):
+    (tmp_path / 'annot_testmini.json').write_text(json.dumps(OFFICIAL))
+    lines = [{'id': f'{prefix}{number}', 'prediction': text} for number, text in ((2, '(B)'), (1, '1.2'))]
+    (tmp_path / 'p.jsonl').write_text('\n'.join(map(json.dumps, lines)))
+    for mode in ('default', 'upstream'):
+        score, ids = score_files(MathVistaCheck(mode=mode, denominator='default'), tmp_path / 'p.jsonl',
+                                 tmp_path / 'annot_testmini.json')
+        assert score.per_sample == (1.0, 1.0, 0.0) and score.counts['missing'] == 1
+        assert ids == [f'{prefix}{number}' for number in '123']
+    (tmp_path / 'p.jsonl').write_text(json.dumps({'id': f'{prefix}1001', 'prediction': 'A'}))
+    with pytest.raises(DataError, match=f"id '{prefix}1001' is not in"):
+        score_files(MathVistaCheck(), tmp_path / 'p.jsonl', tmp_path / 'annot_testmini.json')
+
+
+def test_an_option_is_known_by_letter_or_by_its_text():
+    plain = {key: each for key, each in CHOICE.items() if key != 'answer_option'}
+    assert value('B', '8/11', plain) == 1.0 and value('A', '8/11', plain) == 0.0
+    assert value('A', '8/11', {**CHOICE, 'answer_option': 'A'}) == 1.0, 'a letter that is given counts'
+    with pytest.raises(DataError, match=r"'1': context has answer_option=None.*one of the choices .given: \['9/11'\]"):
+        value('B', '9/11', plain)
 
 
 def test_choices_written_as_a_list_in_text():

@@ -58,7 +58,8 @@ def test_a_letter_that_is_no_option_is_wrong():
     assert ScienceQALlava().score([Prediction('1', 'The answer is Z!', ('A',), {'choices': ['x', 'y']})]).value == 0.0
 
 
-@pytest.mark.parametrize('context', [{'choices': 'ab'}, {'num_choices': 9}, {'num_choices': 2, 'gold_index': -1}])
+@pytest.mark.parametrize('context', [{'choices': 'ab'}, {'num_choices': 9}, {'num_choices': 2, 'gold_index': -1},
+                                     {'num_choices': True, 'gold_index': 0}, {'num_choices': 2, 'gold_index': True}])
 def test_odd_contexts_are_refused(context):
     with pytest.raises(DataError, match='q7'):
         ScienceQACoin().score([Prediction('q7', 'B', ('dog',), context)])
