@@ -41,12 +41,15 @@ def main(args: argparse.Namespace) -> int:
     """Score and print; returns the exit status."""
     from coinkit.metrics.run import matched_rows
     metric = build_metric(args.metric, args.option)
+    if args.table is not None and not hasattr(metric, 'table'):
+        raise ConfigError(Problem('--table', f'{args.metric} is scored here and has no table to submit.',
+                                  'Leave --table out.'))
     rows = matched_rows(metric, args.predictions, args.annotations, tell=partial(print, file=sys.stderr))
     score = metric.score(rows)
     if args.per_sample is not None:
         write_per_sample(args.per_sample, args.metric, score, [row.id for row in rows])
     if args.table is not None:
-        write_table(args.table, args.metric, metric, rows)
+        write_table(args.table, metric, rows)
     print(json.dumps(summary(args.metric, score, len(rows)), ensure_ascii=False))
     return 0
 
@@ -91,9 +94,7 @@ def write_per_sample(path: Path, name: str, score: Score, ids: Sequence[str]) ->
     atomic.write_text(path, '\n'.join(lines) + '\n')
 
 
-def write_table(path: Path, name: str, metric: Metric, rows: Sequence[Prediction]) -> None:
-    if not hasattr(metric, 'table'):
-        raise ConfigError(Problem('--table', f'{name} is scored here and has no table to submit.', 'Leave --table out.'))
+def write_table(path: Path, metric: Any, rows: Sequence[Prediction]) -> None:
     text = io.StringIO()
     csv.writer(text, delimiter='\t', lineterminator='\n').writerows(metric.table(rows))
-    atomic.write_text(path, text.getvalue())
+    atomic.write_bytes(path, text.getvalue().encode(errors='replace'))  # half a surrogate pair, which no file holds, is '?'

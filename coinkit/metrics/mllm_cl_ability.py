@@ -96,7 +96,8 @@ class MLLMCLApp:
     def __init__(self, *, mode: Mode = 'default', denominator: Mode | None = None, returned: float | None = None):
         self.switches = resolve(self.name, mode, denominator=denominator)
         self.returned = returned
-        if returned is not None and not (isinstance(returned, int | float) and 0 <= returned <= 100):
+        number = isinstance(returned, int | float) and not isinstance(returned, bool)
+        if returned is not None and not (number and 0 <= returned <= 100):
             raise ConfigError(Problem('metric mllmcl_app: returned', f'given {returned!r}; a percentage is wanted.'))
 
     @classmethod

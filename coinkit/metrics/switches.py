@@ -20,8 +20,9 @@ def resolve(scorer: str, mode: str, more: Mapping[str, tuple[str, ...]] | None =
     """The value of each switch: its own when given, else `mode`; `more` = further values that a switch knows."""
     more = more or {}
     allowed = {key: (*MODES, *more.get(key, ())) for key in ('mode', *given)}
+    chosen = {'mode': mode, **{key: value for key, value in given.items() if value is not None}}
     problems = [unknown(f'metric {scorer}: {key}', 'mode', str(value), allowed[key])
-                for key, value in {'mode': mode, **given}.items() if value is not None and value not in allowed[key]]
+                for key, value in chosen.items() if value not in allowed[key]]
     if problems:
         raise ConfigError(problems)
     return {key: mode if value is None else value for key, value in given.items()}

@@ -77,9 +77,10 @@ class GQA(ItemMetric):
         return bool(item.context.get('is_balanced', True))
 
     def convert(self, text: str) -> str:
-        """The answer as it is compared; upstream leaves white space, so "yes. " stays as it is."""
+        """The answer as it is compared: periods at its end are taken off once, so "yes. ." keeps one. Upstream leaves white
+        space, so "yes. " stays as it is."""
         if self.switches['gqa_strip'] == 'default':
-            text = text.strip().rstrip('.').strip()
+            return text.strip().rstrip('.').strip().lower()
         return text.rstrip('.').lower()
 
     def judge(self, item: Prediction) -> Verdict:

@@ -60,6 +60,8 @@ def test_annotations_and_per_sample(predictions, tmp_path, capsys):
     (['--metric', 'gqa', '--option', 'gqa_stripp=default'], ConfigError, r"gqa_stripp.*Did you mean 'gqa_strip'"),
     (['--metric', 'gqa', '--option', 'upstream'], ConfigError, 'K=V'),
     (['--metric', 'gqa', '--option', 'mode=old'], ConfigError, "unknown mode 'old'"),
+    (['--metric', 'gqa', '--option', 'mode=null'], ConfigError, "unknown mode 'None'"),
+    (['--metric', 'mllmcl_app', '--option', 'returned=true'], ConfigError, 'returned: given True'),
     (['--metric', 'textvqa_m4c'], DataError, "'a': 1 references")])
 def test_bad_use(predictions, words, error, message):
     with pytest.raises(error, match=message):
@@ -112,6 +114,9 @@ def test_the_table_of_a_metric_that_is_scored_elsewhere(predictions, tmp_path, c
     run(predictions, '--metric', 'mllmcl_app', '--table', tmp_path / 'app.tsv')
     assert json.loads(capsys.readouterr().out)['score'] is None
     assert (tmp_path / 'app.tsv').read_text().splitlines() == ['index\tprediction', 'a\tUNANSWERABLE', 'b\tDUNE', 'c\tDUNE']
+    predictions.write_text(json.dumps({'id': 'a', 'prediction': 'b \ud800'}))
+    run(predictions, '--metric', 'mllmcl_app', '--table', tmp_path / 'app.tsv')
+    assert (tmp_path / 'app.tsv').read_text().splitlines() == ['index\tprediction', 'a\tB ?'], 'no file holds half a pair'
     with pytest.raises(ConfigError, match='--table.*gqa is scored here'):
         run(predictions, '--metric', 'gqa', '--table', tmp_path / 'x.tsv')
 

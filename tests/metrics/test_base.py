@@ -52,6 +52,13 @@ def test_an_unknown_switch_value_names_the_nearest():
         GroundingCoin(mode='legacy')
 
 
+@pytest.mark.parametrize('mode', [None, [], {}, 0, True, ''])
+@pytest.mark.parametrize('name', METRICS.names())
+def test_a_mode_is_one_of_two_words(name, mode):
+    with pytest.raises(ConfigError, match='mode: unknown mode'):
+        METRICS.build({'type': name, 'mode': mode})
+
+
 @pytest.mark.parametrize('name', METRICS.names(aliases=True))
 def test_scorers_fit_the_protocol_and_know_the_preset(name):
     for mode in ('default', 'upstream'):

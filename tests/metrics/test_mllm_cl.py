@@ -102,5 +102,6 @@ def test_app_has_a_table_and_no_score_of_its_own():
     assert list(MLLMCLApp().table(rows)) == [('index', 'prediction'), ('17', 'B'), ('18', 'Z'), ('19', 'A')]
     assert MLLMCLApp(returned=61.5).score(rows).value == 61.5
     assert MLLMCLApp.preflight(mode='upstream') == [] and MLLMCLApp.preflight(returned=61.5)
-    with pytest.raises(ConfigError, match='returned'):
-        MLLMCLApp(returned=161.5)
+    for given in (161.5, True, False, 'all', float('nan'), 10**400):
+        with pytest.raises(ConfigError, match='returned'):
+            MLLMCLApp(returned=given)

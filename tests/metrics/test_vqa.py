@@ -71,6 +71,14 @@ def test_gqa_white_space_is_a_switch():
     assert GQA(mode='upstream', gqa_strip='default').score(rows).value == 100.0
 
 
+@pytest.mark.parametrize('text, default, upstream', [
+    ('yes. .', 'yes.', 'yes. '), ('yes..', 'yes', 'yes'), (' YES ..\n', 'yes', ' yes ..\n'), ('. .', '.', '. '),
+    ('...', '', ''), ('yes .', 'yes', 'yes ')])
+def test_gqa_takes_periods_off_once(text, default, upstream):
+    """Evaluation, section 9: stripped before and after removing '.', which is done once."""
+    assert (GQA().convert(text), GQA(mode='upstream').convert(text)) == (default, upstream)
+
+
 def test_ocrvqa_unanswerable_is_a_switch():
     rows = [Prediction('1', 'Unanswerable', ('Unanswerable',)), Prediction('2', 'unanswerable', ('Unanswerable',))]
     assert OCRVQACoin(mode='upstream').score(rows).per_sample == (0.0, 1.0)
