@@ -41,7 +41,7 @@ class Question:
     @property
     def tokens(self) -> int:
         """About how many tokens the prompt has."""
-        return sum(math.ceil(len(message['content'].encode()) / BYTES_PER_TOKEN) + TOKENS_PER_MESSAGE
+        return sum(math.ceil(len(message['content'].encode(errors='surrogatepass')) / BYTES_PER_TOKEN) + TOKENS_PER_MESSAGE
                    for message in self.messages)
 
 

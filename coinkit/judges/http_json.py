@@ -33,9 +33,11 @@ class HttpProblem(Exception):
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: Any) -> None:
-        """None makes urllib raise the answer as an error."""
+    def _not_followed(self, *_: Any) -> None:
+        """None makes urllib raise the answer as an error; where it leads to is never read as an address."""
         return None
+
+    http_error_301 = http_error_302 = http_error_303 = http_error_307 = http_error_308 = _not_followed
 
 
 def post_json(url: str, body: Mapping[str, Any], *, headers: Mapping[str, str], timeout_s: float) -> Any:
@@ -52,7 +54,7 @@ def post_json(url: str, body: Mapping[str, Any], *, headers: Mapping[str, str], 
         raise HttpProblem(f'no answer within {timeout_s:g} s') from None
     except urllib.error.URLError as error:
         raise HttpProblem(f'no connection ({error.reason})') from None
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: a name or a header that is none
         raise HttpProblem(f'the connection broke ({type(error).__name__}: {error})') from None
     return _parse(raw)
 
@@ -109,7 +111,7 @@ def retry_after_s(value: str | None) -> float | None:
     except ValueError:
         try:
             moment = parsedate_to_datetime(value)
-        except ValueError:
+        except (ValueError, OverflowError):  # a year beyond every calendar
             return None
         seconds = (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
     return max(0.0, seconds) if seconds < 1e9 else None  # also refuses nan and inf

@@ -120,8 +120,7 @@ def judged_cell(run: RunCells, place: CellPlace, judge: Judge, cache: AnswerCach
     items = len(rows) - missing if judge.parse == 'upstream' else len(rows)  # published: rows of the result file
     counts = {'items': items, 'missing': missing, 'unparsed': sum(each is not None and not each.parsed for each in readings),
               'unjudged': readings.count(None) - missing - skipped, **({'skipped': skipped} if skipped else {})}
-    total = sum(each.value for each in readings if each is not None)
-    score = None if counts['unjudged'] else parse.final_score(total, items, judge.parse)
+    score = None if counts['unjudged'] else parse.final_score(parse.add_up(readings, judge.parse), items, judge.parse)
     kinds = [failures.kind_by_judge(each, judge.threshold) for each in readings]
     truth, found = _split(place, rows, kinds)
     values = truth.per_sample or [None] * len(rows)

@@ -189,8 +189,9 @@ def read_answer(blob: Any) -> Answer:
     except (KeyError, IndexError, TypeError):
         said = blob.get('error', blob) if isinstance(blob, dict) else blob
         raise HttpProblem(f'the answer is not a chat completion: {said}') from None
-    if isinstance(content, list):
-        content = ''.join(str(part.get('text', '')) for part in content if isinstance(part, dict))
+    if isinstance(content, list):  # parts; one without a text, or with null, adds nothing
+        texts = [part.get('text') for part in content if isinstance(part, dict)]
+        content = ''.join(text for text in texts if isinstance(text, str))
     if not isinstance(content, str | None):
         raise HttpProblem(f'the answer is not a text: {content!r}')
     usage = blob.get('usage') if isinstance(blob.get('usage'), dict) else {}
@@ -199,7 +200,7 @@ def read_answer(blob: Any) -> Answer:
 
 
 def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MANY else None
 
 
 def _url_problems(url: str) -> list[Problem]:
@@ -212,6 +213,9 @@ def _url_problems(url: str) -> list[Problem]:
     if parts.username or parts.password or parts.query:
         return [Problem(where, 'holds a user name, a password or a query; it is written to files and is not shown here.',
                         'Give the key through api_key_env.')]
+    if not url.isascii() or not url.isprintable() or ' ' in url:
+        return [Problem(where, f'given {url!r}, has characters that no address has (spaces, line breaks or letters beyond '
+                               'ASCII).', 'Write them as a server takes them: %20, xn--...')]
     if parts.scheme not in ('http', 'https') or not parts.hostname:
         return [Problem(where, f'given {url!r}, allowed: http(s)://HOST[:PORT]/v1.', "Example: 'http://localhost:8000/v1'.")]
     if parts.path.endswith('/chat/completions'):

@@ -10,8 +10,10 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 
 from coinkit.errors import ConfigError, DataError, unknown
 from coinkit.judges.base import PARSES, Parse
@@ -66,14 +68,21 @@ def read(text: str, parse: Parse) -> Reading:
 
 
 def final_score(total: float, items: int, parse: Parse) -> float | None:
-    """Percent of the most that could be reached; None without items. Published scores are whole, ties to even."""
+    """Percent of the most that could be reached; None without items. Published scores are whole, ties to even, and divided
+    before they are multiplied: 5.75 of 10 is 57.49... and so 57."""
     if not items:
         return None
-    value = 100 * total / (FULL * items)
+    value = total / (FULL * items) * 100.0 if parse == 'upstream' else 100 * total / (FULL * items)
     if not math.isfinite(value):
         raise DataError(f'the ratings add up to {total}: the published reading subtracts negative ones without a limit. '
                         "Use parse='strict'.")
     return float(round(value)) if parse == 'upstream' else value
+
+
+def add_up(readings: Iterable[Reading | None], parse: Parse) -> float:
+    """The sum of what was read. Published it is added one by one, which decides what a tie is rounded to."""
+    values = (each.value for each in readings if each is not None)
+    return reduce(add, values, 0.0) if parse == 'upstream' else math.fsum(values)
 
 
 def _float(text: str) -> float | None:
@@ -93,15 +102,17 @@ class JudgeParse:
     name = SCORER
 
     def __init__(self, *, mode: str = 'default', judge_parse: str | None = None, denominator: str | None = None):
-        chosen = {'default': 'strict'}.get(judge_parse or mode, judge_parse or mode)
-        if chosen not in PARSES:
-            key = 'mode' if judge_parse is None else 'judge_parse'
-            raise ConfigError(unknown(f'metric {SCORER}: {key}', key, str(judge_parse or mode), ('default', *PARSES)))
-        self.parse: Parse = chosen
+        given = {'mode': mode, 'judge_parse': 'default' if judge_parse is None else judge_parse,
+                 'denominator': 'default' if denominator is None else denominator}
+        allowed = {key: ('default', 'upstream') if key == 'denominator' else ('default', *PARSES) for key in given}
+        problems = [unknown(f'metric {SCORER}: {key}', key, str(value), allowed[key])
+                    for key, value in given.items() if value not in allowed[key]]
+        if problems:
+            raise ConfigError(problems)
+        chosen = mode if judge_parse is None else judge_parse
+        self.parse: Parse = 'upstream' if chosen == 'upstream' else 'strict'
         divided = denominator or ('upstream' if mode == 'upstream' else 'default')
-        if divided not in ('default', 'upstream'):
-            raise ConfigError(unknown(f'metric {SCORER}: denominator', 'mode', divided, ('default', 'upstream')))
-        self.switches = {'judge_parse': chosen, 'denominator': divided}
+        self.switches = {'judge_parse': self.parse, 'denominator': divided}
 
     @property
     def by_rows(self) -> bool:
@@ -116,7 +127,7 @@ class JudgeParse:
         missing = sum(item.prediction is None for item in predictions)
         readings = [UNREADABLE if item.prediction is None else read(item.prediction, self.parse) for item in predictions]
         items = len(readings) - missing if self.by_rows else len(readings)
-        value = final_score(sum(each.value for each in readings), items, self.parse)
+        value = final_score(add_up(readings, self.parse), items, self.parse)
         counts = {'items': items, 'missing': missing, 'unparsed': sum(not r.parsed for r in readings) - missing}
         per_sample = tuple(None if self.by_rows and item.prediction is None else each.value / FULL
                            for item, each in zip(predictions, readings, strict=True))

@@ -53,15 +53,21 @@ def gold_text(item: Prediction, *, grounding: bool = False) -> str:
     """The gold answer a judge compares with: the box, the answer, or what most of several annotators said."""
     context = item.context
     if grounding and context.get('answer_bbox') is not None:
-        return _box_text(context['answer_bbox'])
+        return _box_text(item)
     if item.references:
         return Counter(item.references).most_common(1)[0][0]  # of equally many, the first
     index = context.get('gold_index')
-    if isinstance(index, int) and 0 <= index < len(LETTERS):
+    if isinstance(index, int) and not isinstance(index, bool) and 0 <= index < len(LETTERS):
         return LETTERS[index]
     raise DataError(f"prediction '{item.id}': no gold answer for the judge to compare with; needed: references, "
                     'or answer_bbox or gold_index in the context.')
 
 
-def _box_text(box: object) -> str:
-    return box if isinstance(box, str) else '[' + ','.join(map(str, box)) + ']'
+def _box_text(item: Prediction) -> str:
+    box = item.context['answer_bbox']
+    if isinstance(box, str):
+        return box
+    if not isinstance(box, list | tuple) or not all(isinstance(side, int | float | str) for side in box):
+        raise DataError(f"prediction '{item.id}': context has answer_bbox={box!r}; a judge of boxes needs "
+                        "'[x1,y1,x2,y2]' or the list of the four numbers.")
+    return '[' + ','.join(map(str, box)) + ']'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections import Counter
@@ -96,7 +97,8 @@ PASSING = {
     'nothing': Raw(b''), 'HTML': Raw(b'<html>busy</html>'), 'not UTF-8': Raw(b'\xff\xfe{}'), 'a list': Raw(b'[1, 2]'),
     'no choices': Raw(b'{"choices": []}'), 'no message': Raw(b'{"choices": [{}]}'), 'an error that says 200':
     Raw(b'{"error": {"message": "overloaded"}}'), 'a number for a text': Raw(b'{"choices": [{"message": {"content": 7}}]}'),
-    'deep nesting': Raw(b'[' * 100_000)}
+    'deep nesting': Raw(b'[' * 100_000), 'Retry-After in no calendar':
+    Status(429, {'Retry-After': 'Mon, 01 Jan 99999999999 00:00:00 GMT'})}
 LATE = {'silence': Slow('8', 1.2), 'drip': Slow('8', drip=0.02)}
 
 
@@ -155,6 +157,7 @@ def test_retry_after_as_a_date_and_as_nonsense():
     assert [retry_after_s(text) for text in ('5', '1.5', '-3', 'soon', '', 'nan', 'inf', None)] == [
         5, 1.5, 0, None, None, None, None, None]
     assert retry_after_s('Wed, 21 Oct 2015 07:28:00 GMT') == 0
+    assert retry_after_s('Mon, 01 Jan 99999999999 00:00:00 GMT') is None
 
 
 def test_too_long_a_wait_is_told_instead_of_waited():
@@ -165,11 +168,31 @@ def test_too_long_a_wait_is_told_instead_of_waited():
 
 def test_nonsense_is_an_answer_and_is_not_asked_again():
     texts = {'question 0': 'I refuse', 'question 1': '', 'question 2': None, 'question 3': '💥' * 50,
-             'question 4': [{'type': 'text', 'text': '7'}, {'type': 'text', 'text': '/10'}]}
+             'question 4': [{'type': 'text', 'text': '7'}, {'type': 'text', 'text': '/10'}],
+             'question 5': [{'text': None}, {'type': 'text', 'text': '8'}, {'text': {}}, {}, 'x', None]}
     with serving(lambda prompt, attempt: Raw(completion(texts[prompt]))) as endpoint:
         found, unanswered = asked(judge(endpoint), list(texts))
     assert unanswered == [] and set(endpoint.requests.values()) == {1}
-    assert [found[prompt].text for prompt in texts] == ['I refuse', '', '', '💥' * 50, '7/10']
+    assert [found[prompt].text for prompt in texts] == ['I refuse', '', '', '💥' * 50, '7/10', '8']
+
+
+def test_token_counts_that_are_none_are_left_out():
+    with serving(lambda prompt, attempt: Raw(completion('8', prompt_tokens=10**400))) as endpoint:
+        found, unanswered = asked(judge(endpoint, tokens_per_minute=1e6), ['a'])
+    assert unanswered == [] and (found['a'].tokens_in, found['a'].tokens_out) == (None, 2)
+
+
+def test_a_name_that_no_network_takes_is_no_connection(monkeypatch):
+    monkeypatch.delenv('http_proxy')
+    asking = OpenAICompatible(f'http://{"a" * 64}.example/v1', 'm', **{**FAST, 'tries': 1})
+    with pytest.raises(RunError, match='the connection broke .*label'):
+        asked(asking)
+
+
+def test_half_a_surrogate_pair_is_asked_about():
+    with serving(lambda prompt, attempt: '8') as endpoint:
+        found, _ = asked(judge(endpoint), ['is it \ud800?'])
+    assert list(found) == list(endpoint.requests) == ['is it \ud800?']
 
 
 # --- what does not pass -----------------------------------------------------------------------------------------------
@@ -200,7 +223,9 @@ def test_nobody_listens():
     (Status(401, body='{"error": {"message": "bad key"}}'), 'HTTP 401: bad key.*TEST_JUDGE_KEY'),
     (Status(403), 'HTTP 403.*TEST_JUDGE_KEY'), (Status(404, body='{"detail": "no model"}'), 'HTTP 404.*base_url and model'),
     (Status(400, body='too long'), "HTTP 400: too long.*on_refused='skip'"),
-    (Status(307, {'Location': 'http://elsewhere.example/v1'}), 'redirects to http://elsewhere')])
+    *((Status(code, {'Location': place}), f'HTTP {code}: it redirects to {re.escape(place)}')
+      for code, place in ((307, 'http://elsewhere.example/v1'), (301, '/v2'), (302, 'http://[bad'), (303, 'file:///etc/x'),
+                          (308, 'http://x:y/')))])
 def test_what_another_try_will_not_mend_stops_everything(act, message):
     with serving(lambda prompt, attempt: act) as endpoint:
         with pytest.raises(RunError, match=message):
@@ -301,7 +326,8 @@ def test_a_password_in_the_address_is_refused_and_not_shown():
 
 @pytest.mark.parametrize('options, message', [
     ({'base_url': 'localhost:8000'}, 'base_url'), ({'base_url': 'ftp://x/v1'}, 'base_url'),
-    ({'base_url': 'http://x:y/v1'}, 'base_url'),
+    ({'base_url': 'http://x:y/v1'}, 'base_url'), ({'base_url': 'http://h\u00f6st/v1'}, 'base_url: .*beyond ASCII'),
+    ({'base_url': 'http://host/a b'}, 'base_url: .*spaces'), ({'base_url': 'http://[bad'}, 'base_url: not an address'),
     ({'base_url': 'http://x/v1/chat/completions'}, 'Leave /chat/completions out'), ({'model': ''}, 'model'),
     ({'concurrency': 0}, 'concurrency'), ({'tries': 0}, 'tries'), ({'timeout_s': 0}, 'timeout_s'),
     ({'threshold': 11}, 'threshold'),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from coinkit.cli import score as score_verb
 from coinkit.errors import ConfigError, DataError
-from coinkit.judges.parse import JudgeParse, final_score, read_strict, read_upstream
+from coinkit.judges.parse import JudgeParse, add_up, final_score, read_strict, read_upstream
 from coinkit.registry import METRICS
 from coinkit.types import Prediction
 
@@ -72,10 +72,24 @@ def test_long_answers_of_a_judge_take_no_time(piece):
 def test_score_is_percent_of_what_could_be_reached():
     assert final_score(13.0, 2, 'strict') == 65.0
     assert final_score(1.0, 3, 'strict') == pytest.approx(100 / 30)
-    assert (final_score(1.0, 3, 'upstream'), final_score(.25, 1, 'upstream'), final_score(.35, 1, 'upstream')) == (3, 2, 4)
+    assert (final_score(1.0, 3, 'upstream'), final_score(.25, 1, 'upstream'), final_score(.75, 1, 'upstream')) == (3, 2, 8)
+    assert (final_score(5.75, 1, 'upstream'), final_score(5.75, 1, 'strict')) == (57, 57.5), 'divided first, as published'
     assert final_score(0.0, 0, 'strict') is None
     with pytest.raises(DataError, match='add up to'):
         final_score(-1e308, 1, 'upstream')
+
+
+def test_published_ratings_are_added_one_by_one():
+    rows = [Prediction(str(i), text) for i, text in enumerate(['0.1'] * 10)]  # 0.99..., and not 1
+    assert add_up([read_upstream('0.1')] * 10, 'upstream') < 1 == add_up([read_strict('0.1'), None] * 10, 'strict')
+    assert JudgeParse().score(rows).value == 1.0
+
+
+@pytest.mark.parametrize('given', [{'mode': []}, {'mode': None}, {'mode': 1}, {'judge_parse': {}}, {'judge_parse': ''},
+                                   {'denominator': []}, {'denominator': 'strict'}])
+def test_switches_that_are_none_are_told(given):
+    with pytest.raises(ConfigError, match=f'judge_parse_coin: {next(iter(given))}: unknown'):
+        JudgeParse(**given)
 
 
 def test_counts_of_a_file_of_judgements():

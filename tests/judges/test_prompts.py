@@ -50,5 +50,12 @@ def test_gold_is_the_box_the_answer_or_what_most_annotators_said():
     assert gold_text(Prediction('1', '', (), {'answer_bbox': [0, 0, 1, 1]}), grounding=True) == '[0,0,1,1]'
     assert gold_text(Prediction('1', '', ('[0,0,1,1]',), {}), grounding=True) == '[0,0,1,1]'
     assert gold_text(Prediction('1', '', (), {'gold_index': 2})) == 'C'
-    with pytest.raises(DataError, match="'7'.*gold"):
-        gold_text(Prediction('7', '', (), {}))
+    for context in ({}, {'gold_index': True}):
+        with pytest.raises(DataError, match="'7'.*gold"):
+            gold_text(Prediction('7', '', (), context))
+
+
+@pytest.mark.parametrize('box', [3, True, {}, [[0, 0, 1, 1]], [None]])
+def test_a_gold_box_that_is_none_is_told(box):
+    with pytest.raises(DataError, match="'7': context has answer_bbox="):
+        gold_text(Prediction('7', '', ('[0,0,1,1]',), {'answer_bbox': box}), grounding=True)
