@@ -3,8 +3,8 @@
 After task t:       M_t = M_{t-1} + select(D_t, k)         rows by reference (task, position, content hash), never content
 While task t runs:  D_t + M_{t-1}                          a union, or fixed places in every batch
 
-`quota` keeps k rows of every task, `reservoir` k rows in all (Algorithm R over the stream). The rows are mixed into phases
-that train on the task's own set; phases with samples of their own (a router's...) are left alone.
+`quota` keeps k rows of every task (or k_t of task t), `reservoir` k rows in all (Algorithm R over the stream). The rows are
+mixed into phases that train on the task's own set; phases with samples of their own (a router's...) are left alone.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Replay:
     step_budget = 1.1  # of a FineTune step; the rows replayed are further steps
 
     def __init__(self, *, replay_mode: Literal['concat', 'ratio', 'cumulative', 'general'] = 'concat',
-                 num_samples: int = 100, selection: Literal['quota', 'reservoir'] = 'quota', replay_repeat: int = 1,
-                 ratio: float = 0.1, replay_select: Literal['random', 'upstream_file'] = 'random',
+                 num_samples: int | dict[str, int] = 100, selection: Literal['quota', 'reservoir'] = 'quota',
+                 replay_repeat: int = 1, ratio: float = 0.1, replay_select: Literal['random', 'upstream_file'] = 'random',
                  replay_files: dict[str, dict[str, Any]] | None = None, general: dict[str, Any] | None = None):
         self.mode, self.num_samples, self.selection, self.repeat = replay_mode, num_samples, selection, replay_repeat
         self.ratio, self.files, self.general = ratio, replay_files or {}, general
@@ -104,7 +104,9 @@ class Replay:
         if self.mode == 'cumulative':
             self.whole = {**self.whole, name: rows.fingerprint}
         elif self.selection == 'quota':
-            self.memory = [*self.memory, *refer(name, rows, quota(len(rows), self.num_samples, generator))]
+            by_task = isinstance(self.num_samples, Mapping)  # the last task need not be named: nothing replays it
+            count = self.num_samples.get(name, 0) if by_task else self.num_samples
+            self.memory = [*self.memory, *refer(name, rows, quota(len(rows), count, generator))]
         else:
             placed = reservoir(len(self.memory), self.seen, len(rows), self.num_samples, generator)
             new = dict(zip(placed, refer(name, rows, list(placed.values())), strict=True))

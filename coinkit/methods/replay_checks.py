@@ -18,14 +18,18 @@ READ = {'concat': ('num_samples', 'selection', 'replay_repeat'), 'ratio': ('num_
         'cumulative': ('replay_repeat',), 'general': ('num_samples', 'replay_repeat')}  # which of them a mode reads
 
 
-def argument_problems(*, replay_mode: str = 'concat', num_samples: int = 100, replay_repeat: int = 1, ratio: float = 0.1,
-                      selection: str = 'quota', replay_select: str = 'random', replay_files: Mapping[str, Any] | None = None,
+def argument_problems(*, replay_mode: str = 'concat', num_samples: int | Mapping[str, int] = 100, replay_repeat: int = 1,
+                      ratio: float = 0.1, selection: str = 'quota', replay_select: str = 'random',
+                      replay_files: Mapping[str, Any] | None = None,
                       general: Mapping[str, Any] | None = None) -> list[Problem]:
     """Values no run can use."""
     given = {'replay_mode': replay_mode, 'selection': selection, 'replay_select': replay_select}
     problems = [unknown(f'{WHERE}: {key}', 'value', value, CHOICES[key]) for key, value in given.items()
                 if value not in CHOICES[key]]
-    rules = (('num_samples', num_samples, num_samples >= 1, '1 or more'),
+    by_task = isinstance(num_samples, Mapping)
+    counts = list(num_samples.values()) if by_task else [num_samples]
+    allowed_counts = '0 or more for each task, 1 or more in all' if by_task else '1 or more'
+    rules = (('num_samples', num_samples, min(counts, default=0) >= 0 and sum(counts) >= 1, allowed_counts),
              ('replay_repeat', replay_repeat, replay_repeat >= 1, '1 or more'),
              ('ratio', ratio, 0 < ratio < 1, 'above 0 and below 1'))
     problems += [Problem(f'{WHERE}: {key}', f'given {value}, allowed: {allowed}.') for key, value, fine, allowed in rules
@@ -36,6 +40,10 @@ def argument_problems(*, replay_mode: str = 'concat', num_samples: int = 100, re
     if (replay_select == 'upstream_file') != bool(replay_files):
         problems.append(Problem(f'{WHERE}: replay_files', "files are given exactly when replay_select='upstream_file'.",
                                 "Set replay_files={'Task': dict(type='InstructionJson', path=...)} with it."))
+    if by_task and (selection != 'quota' or replay_mode == 'general'):
+        how = "replay_mode='general'" if replay_mode == 'general' else f"selection='{selection}'"
+        problems.append(Problem(f'{WHERE}: num_samples', f'{dict(num_samples)} given, and {how} keeps rows of no task in '
+                                'particular.', "Give one number, or use selection='quota'."))
     amounts = {'num_samples': num_samples, 'selection': selection, 'replay_repeat': replay_repeat, 'ratio': ratio}
     problems += _ignored(amounts, replay_mode, replay_select)
     if replay_select == 'upstream_file' and replay_mode != 'concat':
@@ -54,8 +62,9 @@ def _ignored(given: Mapping[str, Any], mode: str, select: str) -> list[Problem]:
             for key, value in given.items() if key not in read and value != DEFAULTS[key]]
 
 
-def run_problems(config: Any, datasets: Any, *, replay_mode: str = 'concat', num_samples: int = 100,
-                 selection: str = 'quota', ratio: float = 0.1, replay_files: Mapping[str, Any] | None = None,
+def run_problems(config: Any, datasets: Any, *, replay_mode: str = 'concat',
+                 num_samples: int | Mapping[str, int] = 100, selection: str = 'quota', ratio: float = 0.1,
+                 replay_files: Mapping[str, Any] | None = None,
                  general: Mapping[str, Any] | None = None, **_: Any) -> list[Problem]:
     """What does not fit this run's tasks and data."""
     if problems := at_once_problems(WHERE, config):
@@ -66,11 +75,29 @@ def run_problems(config: Any, datasets: Any, *, replay_mode: str = 'concat', num
     problems += [problem for name, rows in extra.items() for problem in datasets.problems_of(rows, task=name)]
     if problems or replay_files:
         return problems
-    if replay_mode == 'ratio':
-        return _full_batches(config, datasets, ratio)
+    if replay_mode == 'ratio' and (problems := _full_batches(config, datasets, ratio)):
+        return problems
     if replay_mode == 'cumulative':
         return []
+    if isinstance(num_samples, Mapping):
+        return _unknown_tasks(config, datasets, num_samples) or _sizes_by_task(datasets, num_samples)
     return _sizes(datasets, replay_mode, selection, num_samples, general)
+
+
+def _unknown_tasks(config: Any, datasets: Any, wanted: Mapping[str, int]) -> list[Problem]:
+    """A number for every task that is replayed, and for none that the benchmark does not have."""
+    known, where = [task.name for task in config.benchmark.tasks], f'{WHERE}: num_samples'
+    missing = [task.name for task in datasets.stream[:-1] if task.name not in wanted]  # the last task is never replayed
+    return [*(unknown(where, 'task', name, known) for name in wanted if name not in known),
+            *(Problem(where, f"there is no number for the task '{name}'.", f"Add '{name}': 0 keeps none of its rows.")
+              for name in missing)]
+
+
+def _sizes_by_task(datasets: Any, wanted: Mapping[str, int]) -> list[Problem]:
+    """More rows wanted of a task than it has."""
+    sizes = {task.name: len(datasets.train(index)) for index, task in enumerate(datasets.stream) if task.name in wanted}
+    return [Problem(f'{WHERE}: num_samples', f'{wanted[name]} given for {name}, but its training set has {size} rows.',
+                    f'Give at most {size}.') for name, size in sizes.items() if wanted[name] > size]
 
 
 def _full_batches(config: Any, datasets: Any, ratio: float) -> list[Problem]:

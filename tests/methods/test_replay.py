@@ -236,7 +236,22 @@ def test_a_quota_never_asks_for_a_row_twice() -> None:
     assert quota(5, 9, generator) == [0, 1, 2, 3, 4] and len(set(quota(100, 40, generator))) == 40
 
 
+def test_a_quota_for_each_task(tmp_path) -> None:
+    method = Replay(num_samples={'A': 2, 'B': 5})
+    mixes = Run(tmp_path).train(method)
+    assert Counter(reference.task for reference in method.memory) == {'A': 2, 'B': 5}
+    assert [mix.own - size for mix, size in zip(mixes, SIZES.values(), strict=True)] == [0, 2, 7]
+    one = Replay(num_samples=2)
+    Run(tmp_path).train(one)
+    assert [each for each in one.memory if each.task == 'A'] == method.memory[:2], 'the rows that one number for all keeps'
+
+
 @pytest.mark.parametrize(('arguments', 'text'), [
+    (dict(num_samples={'A': 3, 'B': -1}), "given {'A': 3, 'B': -1}, allowed: 0 or more for each task, 1 or more in all"),
+    (dict(num_samples={'A': 0}), '1 or more in all'), (dict(num_samples={}), '1 or more in all'),
+    (dict(num_samples={'A': 3}, selection='reservoir'), "selection='reservoir' keeps rows of no task in particular"),
+    (dict(num_samples={'A': 3}, replay_mode='general', general={}), "replay_mode='general' keeps rows of no task"),
+    (dict(num_samples={'A': 3}, replay_mode='cumulative'), "replay_mode='cumulative' does not read it"),
     (dict(num_samples=0), 'num_samples: given 0, allowed: 1 or more'),
     (dict(ratio=1.0), 'ratio: given 1.0, allowed: above 0 and below 1'),
     (dict(replay_mode='general'), 'a dataset is given exactly when'),
@@ -253,6 +268,7 @@ def test_bad_arguments(arguments, text) -> None:
 
 @pytest.mark.parametrize('arguments', [
     dict(replay_mode='ratio', ratio=0.3, num_samples=7, selection='reservoir'), dict(num_samples=7, replay_repeat=2),
+    dict(num_samples={'A': 0, 'B': 3}),
     dict(replay_mode='cumulative', replay_repeat=2, num_samples=100), dict(replay_mode='general', general={})])
 def test_what_a_mode_reads_may_be_set(arguments) -> None:
     assert Replay.preflight(**arguments) == []
@@ -261,6 +277,9 @@ def test_what_a_mode_reads_may_be_set(arguments) -> None:
 @pytest.mark.parametrize(('arguments', 'text'), [
     (dict(num_samples=1281), 'the training set of TextVQA has 1280 rows.*Give at most 1280'),
     (dict(num_samples=2000, selection='reservoir'), 'all training sets before the last has 1280 rows'),
+    (dict(num_samples={'TextVQB': 3}), "unknown task 'TextVQB'. Did you mean 'TextVQA'.*no number for the task 'TextVQA'"),
+    (dict(num_samples={'TextVQA': 1281, 'GQA': 9}), '1281 given for TextVQA, but its training set has 1280 rows. Give at'),
+    (dict(replay_mode='ratio', num_samples=1281), 'the training set of TextVQA has 1280 rows.*Give at most 1280'),
     (dict(replay_mode='ratio', ratio=0.6), 'takes all 2 places of a global batch of TextVQA'),
     (dict(replay_select='upstream_file', replay_files={'GQB': dict(type='Mini', kind='gqa')}), "unknown task 'GQB'.*GQA"),
     (dict(replay_mode='general', num_samples=9, general=dict(type='Mini', kind='gqa', size=8)), 'the general file has 8'),
@@ -269,8 +288,15 @@ def test_what_does_not_fit_the_data_is_told_before_the_first_step(tmp_path, argu
     from coinkit.engine import preflight
 
     file = write_config(tmp_path / 'run.py', [dict(type='Replay', **arguments)])
-    with pytest.raises(ConfigError, match=text):
+    with pytest.raises(ConfigError, match=f'(?s){text}'):
         preflight.check(config(str(file)))
+
+
+def test_tasks_of_the_benchmark_that_this_run_leaves_out_may_have_a_number(tmp_path) -> None:
+    from coinkit.engine import preflight
+
+    file = write_config(tmp_path / 'run.py', [dict(type='Replay', num_samples={'TextVQA': 1280, 'ScienceQA': 9})])
+    preflight.check(config(str(file)))
 
 
 # --- a run --------------------------------------------------------------------------------------------------------
