@@ -59,7 +59,7 @@ def method_problems(config: RunConfig) -> list[Problem]:
         arguments = dict(method)
         check_it = getattr(METHODS.get(arguments.pop('type')), 'preflight_run', None)
         problems += check_it(config, datasets, **arguments) if check_it is not None else []
-    return problems
+    return list(dict.fromkeys(problems))  # a method listed twice says everything twice
 
 
 def data_problems(config: RunConfig) -> list[Problem]:

@@ -18,7 +18,7 @@ import torch
 
 from coinkit.errors import ConfigError, Problem, RunError
 from coinkit.hookspecs import hookimpl
-from coinkit.methods.beside import changing
+from coinkit.methods.beside import changing, unread
 
 if TYPE_CHECKING:
     from coinkit.nn.ema import DynamicAverage
@@ -56,6 +56,11 @@ class DynamicEMA:
         if ema_fixed is not None and not 0 < ema_fixed < 1:
             problems.append(Problem('methods: ema_fixed', f'{ema_fixed} given; the constant weight of the old average lies '
                                     'between 0 and 1, both left out.', 'The published ablation has 0.99.'))
+        given = {**arguments, 'ema_fixed': ema_fixed}
+        if arguments.get('ema_when') == 'never':  # what `compat` sets for every run is spared, here and below
+            problems += unread('methods', given, ('ema_formula', 'ema_scope', 'ema_fixed'), "ema_when='never'")
+        elif ema_fixed is not None:
+            problems += unread('methods', given, ('ema_formula',), f'ema_fixed={ema_fixed}')
         return problems
 
     @classmethod
@@ -67,13 +72,16 @@ class DynamicEMA:
         if ema_when == 'never':
             return []
         grouped = any(hasattr(METHODS.get(method['type']), 'reuses') for method in config.methods)
+        nothing = [Problem('methods', f'DynamicEMA averages what trains, and {method["type"]} trains nothing.',
+                           f'Leave out DynamicEMA or {method["type"]}.') for method in config.methods
+                   if getattr(METHODS.get(method['type']), 'evaluates', 'policy') == 'none']
         phased = [Problem('methods', f'DynamicEMA averages tasks of one phase, and {name} trains other blocks from phase to '
                           'phase.', f"Set ema_when='never', or leave out DynamicEMA or {name}.")
                   for name, when in changing(config.methods).items() if when == 'phase']
         whole = [Problem('methods: ema_scope', f"'lora' given, and {method['type']} with mode='full' trains none.",
                          "Set ema_scope='lora+projector': everything that trains.")
                  for method in config.methods if ema_scope == 'lora' and method.get('mode') == 'full']
-        return phased + whole + ([] if grouped or ema_when != 'reuse' else [NO_GROUPS])
+        return nothing + phased + whole + ([] if grouped or ema_when != 'reuse' else [NO_GROUPS])
 
     # --- one task -----------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from coinkit.errors import ConfigError, Problem
+from coinkit.methods.beside import unread
 
 if TYPE_CHECKING:
     from coinkit.nn.bank import AdapterBank
@@ -46,6 +47,12 @@ class FineTune:
             problems.append(Problem('methods: train_vision', "True given with mode='lora', which trains no vision tower.",
                                     "Set mode='full', or name the tower's linears in targets."))
         return problems
+
+    @classmethod
+    def preflight_run(cls, config: Any, datasets: Any, *, mode: str = 'lora', **given: Any) -> list[Problem]:
+        """A whole language model has no rank: what only a LoRA reads is refused, but for what --mini put there."""
+        keys = ('dropout', 'targets') if config.mini else ('rank', 'alpha', 'dropout', 'targets')
+        return unread('methods', given, keys, "mode='full'") if mode == 'full' else []
 
     def stored_numbers(self, state: Any) -> int:
         """Numbers that this method keeps beside the adapter."""

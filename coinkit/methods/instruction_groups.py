@@ -20,7 +20,7 @@ from coinkit.data.tfidf import PairSimilarity, group_scores
 from coinkit.errors import ConfigError, Problem, unknown
 from coinkit.hookspecs import hookimpl
 from coinkit.methods import codebook_source
-from coinkit.methods.beside import at_once_problems
+from coinkit.methods.beside import at_once_problems, unread
 from coinkit.methods.codebook_source import FILE, FOLDER
 from coinkit.methods.instruction_codebook import Codebook, Decision, section
 from coinkit.methods.released_chains import RELEASED, chain_problems
@@ -64,6 +64,9 @@ class InstructionGroups:
         if threshold is not None and not 0 < threshold <= 1:
             problems.append(Problem('methods: threshold', f'{threshold} given; similarities lie between 0 and 1.',
                                     'Leave it out: it follows from style.'))
+        if arguments.get('cia_chain') == 'released':  # goes by the tasks' names; `compat` may set the other keys
+            given = {**arguments, 'threshold': threshold}
+            problems += unread('methods', given, ('threshold', 'group_sim', 'group_granularity'), "cia_chain='released'")
         return problems
 
     @classmethod

@@ -3,8 +3,8 @@
 L' = L + lambda T^2 KL(p_old^(1/T) || p_new^(1/T)), averaged over the supervised tokens; nothing in the first task.
 
 The teacher is the same model with the values that trained before this task (blocks and projector) put in for one forward
-without gradient and dropout: no second model, no copy of the base. It is the model as the methods listed before LwF leave
-it when the task begins, projector included. A picture tower that does not train is run once for both.
+without gradient and dropout: no second model, no copy of the base. It is the model as all other methods leave it when the
+task begins, projector included: LwF's hooks are called last. A picture tower that does not train is run once for both.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from torch import Tensor
 
 from coinkit.data.sampling import Mix
 from coinkit.errors import Problem, RunError
-from coinkit.methods.beside import at_once_problems, changing
-from coinkit.methods.lwf_cache import TeacherCache
+from coinkit.hookspecs import hookimpl
+from coinkit.methods.beside import anew_problems, at_once_problems, changing, twice_problems, unread
+from coinkit.methods.lwf_cache import TeacherCache, id_problems
 from coinkit.nn.losses import distillation, distillation_top_k
 from coinkit.nn.recall import Recall
 from coinkit.nn.swapping import with_values
@@ -40,37 +41,39 @@ class LwF:
         self.tower: Recall | None = None  # what the frozen picture tower gave to the student
 
     @classmethod
-    def preflight(cls, *, lwf_lambda: float = 1.0, temperature: float = 2.0, lwf_teacher: str = 'live', top_k: int = 64,
-                  ) -> list[Problem]:
+    def preflight(cls, *, lwf_lambda: float = 1.0, temperature: float = 2.0, lwf_teacher: str = 'live',
+                  top_k: int | None = None) -> list[Problem]:
         """Values no run can use."""
         rules = [('lwf_lambda', lwf_lambda, lwf_lambda >= 0, '0 or more'),
-                 ('temperature', temperature, temperature > 0, 'above 0'), ('top_k', top_k, top_k >= 1, '1 or more'),
+                 ('temperature', temperature, temperature > 0, 'above 0'),
+                 ('top_k', top_k, top_k is None or top_k >= 1, '1 or more'),
                  ('lwf_teacher', lwf_teacher, lwf_teacher in ('live', 'cached_topk'), "'live' or 'cached_topk'")]
-        return [Problem(f'LwF: {key}', f'given {given!r}, allowed: {allowed}.') for key, given, fine, allowed in rules
-                if not fine]
+        wrong = [Problem(f'LwF: {key}', f'given {given!r}, allowed: {allowed}.') for key, given, fine, allowed in rules
+                 if not fine]
+        ignored = unread('LwF', {'top_k': top_k}, ('top_k',), "lwf_teacher='live'") if lwf_teacher == 'live' else []
+        return wrong or ignored
 
     @classmethod
-    def preflight_run(cls, config: Any, datasets: Any, **_: Any) -> list[Problem]:
-        """What does not go with the other methods, or not in this order."""
-        from coinkit.registry import METHODS
-
-        behind = config.methods[[METHODS.get(method['type']) for method in config.methods].index(cls):]
-        late = [name for name, when in changing(behind).items() if when == 'task']
+    def preflight_run(cls, config: Any, datasets: Any, *, lwf_teacher: str = 'live', **_: Any) -> list[Problem]:
+        """What does not go with the other methods, or not with the data."""
         never = [name for name, when in changing(config.methods).items() if when == 'phase']
-        return [*at_once_problems('LwF', config),
-                *(Problem('methods', f'LwF takes its teacher when a task begins, and {name}, listed behind it, adds a block '
-                          'then: the teacher would be without it.', f'List LwF behind {name}.') for name in late),
-                *(Problem('methods', f'LwF has one teacher per task, and {name} trains other blocks from phase to phase.',
-                          f'Leave out LwF or {name}.') for name in never)]
+        problems = [*at_once_problems('LwF', config), *twice_problems('LwF', config), *anew_problems('LwF', config),
+                    *(Problem('methods', f'LwF has one teacher per task, and {name} trains other blocks from phase to '
+                              'phase.', f'Leave out LwF or {name}.') for name in never)]
+        if problems or lwf_teacher == 'live':
+            return problems
+        return id_problems(datasets, together=any(method['type'] == 'Replay' for method in config.methods))
 
     def stored_numbers(self, state: Any) -> int:
         return 0
 
+    @hookimpl(trylast=True)  # the teacher has the blocks that other methods add now
     def coinkit_begin_task(self, state: Any) -> None:
         trained = state.trainable().items() if state.index > 0 else ()
         self.teacher = {name: parameter.detach().clone() for name, parameter in trained}
         self.blocks = self._live(state)
 
+    @hookimpl(trylast=True)  # the cached teacher is asked about the rows that other methods add now
     def coinkit_mix_samples(self, state: Any, mix: Mix) -> None:
         self._check_blocks(state)
         self._forget()
@@ -84,8 +87,8 @@ class LwF:
         """The teacher's values are for the blocks that trained when the task began."""
         if self.teacher and self._live(state) != self.blocks:
             raise RunError(f"LwF: the blocks {self.blocks} trained when it took the teacher's values, and "
-                           f'{self._live(state)} train now. List LwF after the method that adds blocks; beside one whose '
-                           'phases train different blocks it cannot be used.')
+                           f'{self._live(state)} train now. LwF takes them behind all other methods: one that adds blocks '
+                           'later, or whose phases train different blocks, cannot be used with it.')
 
     def _live(self, state: Any) -> list[str]:
         return list(state.bank.live) if state.bank is not None else []

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from coinkit import atomic
 from coinkit.data.sampling import Mix
-from coinkit.errors import RunError
+from coinkit.errors import Problem, RunError
 from coinkit.nn.losses import TopK, top_k
 
 BATCH_SIZE = 8
@@ -70,8 +70,8 @@ class TeacherCache:
 
     def _span(self, sample_id: str) -> tuple[int, int]:
         if sample_id not in self.spans:
-            raise RunError(f"LwF: the teacher was not asked about row '{sample_id}'. List LwF after the method that adds "
-                           'rows.')
+            raise RunError(f"LwF: the teacher was not asked about row '{sample_id}', which was added behind it. Use "
+                           "lwf_teacher='live'.")
         return self.spans[sample_id]
 
 
@@ -106,3 +106,20 @@ def _exchanged(strategy: Any, rows: list[tuple[str, int]], mine: TopK | None, k:
         for part in kept.split(CHUNK):
             part.copy_(strategy.all_reduce_sum(part.to(strategy.device)))
     return [row for each in by_rank for row in each], whole
+
+
+def id_problems(datasets: Any, *, together: bool) -> list[Problem]:
+    """Rows of one id, in a task's training set or, where rows of several tasks come `together`, in any two of them."""
+    stream, owner = datasets.stream, {}
+    for index, task in enumerate(stream):
+        if not together:
+            owner = {}  # only the task's own rows are in its phase
+        rows = datasets.train(index) if together or index else ()  # the first task has no teacher
+        for position in range(len(rows)):
+            sample_id = rows[position].id
+            if sample_id in owner:
+                sets = ' and '.join(dict.fromkeys((owner[sample_id], task.name)))
+                return [Problem('LwF: lwf_teacher', f"two training rows of {sets} have the id '{sample_id}', by which the "
+                                "cached teacher's answers are kept.", "Use lwf_teacher='live'.")]
+            owner[sample_id] = task.name
+    return []

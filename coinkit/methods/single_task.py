@@ -19,6 +19,7 @@ class SingleTask(FineTune):
     """One expert per task, chosen by the task's name."""
 
     needs_task_id = True
+    starts_anew = True
     storage = 'one adapter per task'
 
     def __init__(self, *, expert_recipe: Literal['single', 'sequential'] = 'single', mode: Literal['lora', 'full'] = 'lora',

@@ -3,7 +3,7 @@
 # The method comes from MLLM-CL (arXiv 2506.05453; bjzhb666/MLLM-CL). Router as published: rank 128, lr 5e-6, 40 epochs of
 # 20 records per task, batch 32, 16 new tokens. Experts: the method's LoRA under CoIN's schedule.
 # Mended: the prompt is vicuna_v1's (upstream falls to "v0" because a flag is absent); routing is live (upstream lets every
-# expert answer everything and picks afterwards). Switches back: router_parse='upstream', router_fallback='random'.
+# expert answer everything and picks afterwards). Switch back: router_parse='upstream', which draws what it cannot read.
 _base_ = ['../_base_/backbones/llava_1_5_7b_pretrain.py', '../_base_/benchmarks/coin.py',
           '../_base_/schedules/coin_llava.py']
 methods = [dict(type='MRLoRA', rank=128, alpha=256, dropout=0.05, router_samples=20, router_lr=5e-6, router_epochs=40,

@@ -36,7 +36,7 @@ CASES: dict[str, tuple[str, tuple[str, ...], int]] = {  # config, options, numbe
     'MoELoRA': ('moelora', TRAINS_ALL, 2),
     'SingleTask': ('single_task', TRAINS_ALL, 2),
     'Joint': ('joint', TRAINS_ALL, 2),
-    'full': ('finetune', ("methods.0.mode=full", 'schedule.lr=1e-4'), 1),
+    'full': ('finetune', (*methods(dict(type='FineTune', mode='full')), 'schedule.lr=1e-4'), 1),
     'state and data pass': ('finetune', methods(dict(type='FineTune', **SMALL_LORA), dict(type='Averaged')), 3),
     'phases': ('finetune', methods(dict(type='ThreePhases', **SMALL_LORA), dict(type='Averaged')), 5),
 }

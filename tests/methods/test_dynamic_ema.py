@@ -167,6 +167,13 @@ def test_values_no_run_can_use(key: str, value: object, message: str) -> None:
     assert DynamicEMA.preflight(ema_fixed=0.99) == []
 
 
+def test_arguments_that_are_not_read_are_told() -> None:
+    (one,) = DynamicEMA.preflight(ema_fixed=0.99, ema_formula='paper')
+    assert "ema_formula: 'paper' given, and ema_fixed=0.99 does not read it" in str(one)
+    found = DynamicEMA.preflight(ema_when='never', ema_fixed=0.5, ema_scope='lora', ema_init='after_first_step')
+    assert [problem.where for problem in found] == ['methods: ema_scope', 'methods: ema_fixed']
+
+
 def test_reuse_needs_a_method_that_makes_groups(tmp_path: Path) -> None:
     alone = config(str(write_config(tmp_path / 'alone.py', [dict(type='DynamicEMA')])))
     with pytest.raises(ConfigError, match="'reuse' averages where a task joins a group, and no method of this run makes "

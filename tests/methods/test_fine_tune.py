@@ -10,6 +10,7 @@ import torch
 
 from coinkit.engine.schedule import PhaseSchedule
 from coinkit.engine.trainer import PhaseTrainer
+from coinkit.errors import ConfigError
 from coinkit.methods.moelora import MoELoRA
 from coinkit.testing.runs import opened
 from coinkit.testing.small_runs import adapter, config, plain_backbone, write_config
@@ -17,6 +18,20 @@ from coinkit.testing.small_runs import adapter, config, plain_backbone, write_co
 FULL, LORA = dict(type='FineTune', mode='full'), dict(type='FineTune', rank=4, alpha=8)
 QUICK = ('evaluation.limit=1', 'evaluation.zero_shot=False', 'schedule.steps=1', 'schedule.warmup_steps=0',
          'schedule.lr=1e-3')
+
+
+@pytest.mark.parametrize('method', ['FineTune', 'SingleTask', 'Joint'])
+def test_a_rank_for_the_whole_model_is_refused(tmp_path, method) -> None:
+    from coinkit.config import load_config
+    from coinkit.engine import preflight
+
+    file = str(write_config(tmp_path / 'run.py', [dict(type=method, mode='full', alpha=8, targets='all-linear')]))
+    with pytest.raises(ConfigError) as caught:
+        preflight.check(config(file))
+    assert [problem.where for problem in caught.value.problems] == ['methods: alpha', 'methods: targets']
+    assert "8 given, and mode='full' does not read it" in str(caught.value)
+    write_config(tmp_path / 'run.py', [dict(type=method, mode='full')])
+    preflight.check(load_config(file, mini=True))  # which puts the mini models' rank everywhere
 
 
 @pytest.fixture(scope='module')

@@ -186,6 +186,12 @@ def test_values_no_run_can_use(arguments: dict[str, Any], message: str) -> None:
     assert InstructionGroups().threshold == 0.9 and InstructionGroups(style='10type').threshold == 0.3
 
 
+def test_what_the_released_chain_does_not_read_is_told() -> None:
+    found = InstructionGroups.preflight(cia_chain='released', threshold=0.5, group_sim='max', test_miss='upstream')
+    assert [problem.where for problem in found] == ['methods: threshold', 'methods: group_sim']
+    assert "0.5 given, and cia_chain='released' does not read it" in str(found[0])
+
+
 @pytest.mark.parametrize(('methods', 'options', 'message'), [
     ([dict(type='InstructionGroups', template_line={'Imagenet': 2})], (), "unknown task 'Imagenet'. Did you mean"),
     ([dict(type='CIA'), dict(type='InstructionGroups')], (), 'CIA and InstructionGroups both group tasks'),

@@ -7,13 +7,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from coinkit.errors import RunError
+from coinkit.errors import ConfigError, RunError
 from coinkit.methods.lwf import LwF
 from coinkit.testing.runs import distance, opened
 from coinkit.testing.small_runs import adapter, config, digest, logged, write_config
@@ -139,25 +140,47 @@ def test_a_resumed_phase_reads_what_the_teacher_said(train, mini_engine, monkeyp
     assert mini_engine.train(run_config(folder, LORA, method), run) == expected
 
 
-def test_rows_that_come_after_lwf_are_an_error_with_a_cure(mini_engine, folder) -> None:
-    late = run_config(folder, LORA, dict(type='LwF', lwf_teacher='cached_topk', top_k=4), dict(type='Replay', num_samples=6))
-    with pytest.raises(RunError, match='List LwF after the method that adds rows'):
-        mini_engine.train(late, folder / 'late')
+def test_the_cached_teacher_is_asked_about_replayed_rows_in_any_order(train) -> None:
+    cached, replay = dict(type='LwF', lwf_teacher='cached_topk', top_k=4), dict(type='Replay', num_samples=6)
+    first, second = train('behind', LORA, replay, cached), train('before', LORA, cached, replay)
+    assert learnt(first) == learnt(second) and logged(second)[-1]['LwF.distillation'] > 0
+
+
+@pytest.mark.parametrize(('methods', 'ids', 'text'), [
+    ([], 4, 'two training rows of GQA have the id'),
+    ([dict(type='Replay', num_samples=2)], 6, 'two training rows of TextVQA and GQA have the id')])
+def test_equal_ids_are_told_before_the_first_step(folder, monkeypatch, methods, ids, text) -> None:
+    """The cache keeps answers by id; replayed rows bring those of other tasks. Both tasks have six rows."""
+    from coinkit.datasets.mini.dataset import Mini
+    from coinkit.engine import preflight
+
+    build = Mini.__getitem__
+    monkeypatch.setattr(Mini, '__getitem__', lambda rows, index: replace(build(rows, index), id=str(index % ids)))
+    with pytest.raises(ConfigError, match=f"{text}.*Use lwf_teacher='live'"):
+        preflight.check(run_config(folder, LORA, dict(type='LwF', lwf_teacher='cached_topk'), *methods))
+    preflight.check(run_config(folder, LORA, dict(type='LwF'), *methods))
 
 
 @pytest.mark.parametrize(('arguments', 'text'), [
     (dict(temperature=0.0), 'temperature: given 0.0, allowed: above 0'), (dict(lwf_lambda=-1.0), 'allowed: 0 or more'),
-    (dict(top_k=0), 'top_k: given 0'), (dict(lwf_teacher='frozen'), "allowed: 'live' or 'cached_topk'")])
+    (dict(top_k=0), 'top_k: given 0'), (dict(top_k=9), "9 given, and lwf_teacher='live' does not read it"),
+    (dict(lwf_teacher='frozen'), "allowed: 'live' or 'cached_topk'")])
 def test_bad_arguments(arguments, text) -> None:
     assert text in str(LwF.preflight(**arguments)[0])
 
 
-def test_blocks_added_after_lwf_are_an_error_with_a_cure(mini_engine, folder, monkeypatch) -> None:
+def test_the_teacher_has_the_blocks_that_others_add_in_any_order(train) -> None:
+    olora = dict(type='OLoRA', rank=4, alpha=8)
+    assert learnt(train('olora first', olora, dict(type='LwF'))) == learnt(train('lwf first', dict(type='LwF'), olora))
+
+
+def test_blocks_that_change_behind_lwf_are_an_error_with_a_cure(mini_engine, folder, monkeypatch) -> None:
     """By a method that does not say `blocks_change`; one that does is refused before (test_composition.py)."""
-    monkeypatch.setattr('coinkit.methods.olora.OLoRA.blocks_change', 'never')
-    growing = run_config(folder, dict(type='LwF'), dict(type='OLoRA', rank=4, alpha=8))
-    with pytest.raises(RunError, match=r"\['task-1'\] trained .*\['task-2'\] train now. List LwF after"):
-        mini_engine.train(growing, folder / 'growing')
+    monkeypatch.setattr('coinkit.methods.mr_lora.method.MRLoRA.blocks_change', 'never')
+    changing = run_config(folder, dict(type='LwF'), dict(type='MRLoRA', rank=4, alpha=8, router_samples=2, router_steps=1,
+                                                         router_batch_size=2))
+    with pytest.raises(RunError, match=r"\['expert'\] trained .*\['routing'\] train now. LwF takes them behind all"):
+        mini_engine.train(changing, folder / 'changing')
 
 
 # --- processes ----------------------------------------------------------------------------------------------------

@@ -49,9 +49,24 @@ def test_letters_follow_the_stream_and_the_choice() -> None:
     (dict(alphabet='AAB'), 'occurs twice'), (dict(alphabet='Ab'), 'A to Z'), (dict(letters={'x': 'AB'}), 'one of'),
     (dict(alphabet='ABC', letters={'x': 'A', 'y': 'A'}), 'x and y'), (dict(router_samples=0), 'at least 1'),
     (dict(router_lr=0.0), 'above 0'), (dict(router_init='merged'), 'router_start'), (dict(prompt='coyn'), 'allowed'),
-    (dict(router_start='/nowhere'), 'router_init'), (dict(rank=0), 'at least 1')])
+    (dict(router_start='/nowhere'), 'router_init'), (dict(rank=0), 'at least 1'),
+    (dict(router_steps=5, router_epochs=40), 'router_epochs: 40 given, and router_steps=5 does not read it'),
+    (dict(router_parse='upstream', router_fallback='argmax'), "'argmax' given, and router_parse='upstream' does not read")])
 def test_bad_arguments_are_told_before_anything_is_loaded(given: dict[str, Any], words: str) -> None:
     assert any(words in str(problem) for problem in MRLoRA.preflight(**given))
+
+
+def test_arguments_that_say_the_same_are_no_problem() -> None:
+    assert MRLoRA.preflight(router_steps=5, router_epochs=None, router_parse='upstream', router_fallback='random') == []
+    assert MRLoRA().router_schedule['epochs'] == 40
+
+
+def test_a_merged_start_must_have_the_routers_rank_and_alpha(tmp_path: Path) -> None:
+    (tmp_path / 'adapter_config.json').write_text(json.dumps({'r': 16, 'lora_alpha': 32}))
+    merged = dict(router_init='merged', router_start=str(tmp_path), rank=16)
+    (problem,) = MRLoRA.preflight(**merged)
+    assert 'its rank is 16 and its alpha 32, the router has 16 and 256' in str(problem)
+    assert MRLoRA.preflight(**merged, router_alpha=32.0) == []
 
 
 def test_more_records_than_a_task_has_are_refused_by_preflight() -> None:

@@ -23,7 +23,8 @@ from coinkit.testing.runs import opened
 from coinkit.testing.small_runs import adapter, config, events
 from coinkit.types import Sample, Turn
 
-ROUTER = ('methods.0.router_steps=2', 'methods.0.router_batch_size=2', 'methods.0.router_samples=3')
+ROUTER = ('methods.0.router_steps=2', 'methods.0.router_epochs=None', 'methods.0.router_batch_size=2',
+          'methods.0.router_samples=3')
 FIRST, SECOND = '01-textvqa', '02-gqa'
 
 

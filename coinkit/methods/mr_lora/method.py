@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from coinkit.data.references import Reference
 from coinkit.methods.fine_tune import FineTune
 from coinkit.methods.mr_lora.blocks import EXPERT, ROUTER, START, router_in_place, trained_outside, with_tower
-from coinkit.methods.mr_lora.checks import argument_problems, run_problems
+from coinkit.methods.mr_lora.checks import EPOCHS, argument_problems, run_problems
 from coinkit.methods.mr_lora.letters import ALPHABET
 from coinkit.methods.mr_lora.pool import Pool
 from coinkit.methods.mr_lora.records import draw_records, routing_records
@@ -39,7 +39,7 @@ class MRLoRA(FineTune):
     def __init__(self, *, rank: int = 128, alpha: float = 256.0, dropout: float = 0.05,
                  targets: str | list[str] | None = None, train_projector: bool = True, vision_lora: bool = False,
                  router_samples: int = 20, router_rank: int | None = None, router_alpha: float | None = None,
-                 router_lr: float = 5e-6, router_epochs: float = 40, router_steps: int | None = None,
+                 router_lr: float = 5e-6, router_epochs: float | None = None, router_steps: int | None = None,
                  router_batch_size: int = 32, router_init: Literal['base', 'previous', 'merged'] = 'base',
                  router_start: str | None = None, router_parse: Literal['strict', 'upstream'] = 'strict',
                  router_fallback: Literal['argmax', 'base', 'random'] = 'argmax', max_new_tokens: int = 16,
@@ -48,7 +48,8 @@ class MRLoRA(FineTune):
         self.vision_lora, self.router_samples = vision_lora, router_samples
         self.router_rank = rank if router_rank is None else router_rank
         self.router_scale = (alpha if router_alpha is None else router_alpha) / self.router_rank
-        self.router_schedule = {'lr': router_lr, 'epochs': router_epochs, 'global_batch_size': router_batch_size,
+        epochs = EPOCHS if router_epochs is None else router_epochs
+        self.router_schedule = {'lr': router_lr, 'epochs': epochs, 'global_batch_size': router_batch_size,
                                 'steps': router_steps, 'lr_schedule': 'cosine'}
         self.router_init, self.router_start = router_init, router_start
         self.reading = Letters(parse=router_parse, fallback=router_fallback, max_new_tokens=max_new_tokens)

@@ -59,8 +59,16 @@ class EWC:
         kinds = {method['type']: METHODS.get(method['type']) for method in config.methods}
         changing = [name for name, kind in kinds.items() if getattr(kind, 'blocks_change', 'never') != 'never']
         at_once = [name for name, kind in kinds.items() if getattr(kind, 'evaluates', 'policy') != 'policy']
+        anew = [method['type'] for method in config.methods if method.get('expand_init') == 'random'
+                or getattr(kinds[method['type']], 'starts_anew', False)]
+        twice = sum(kind is cls for kind in (kinds[method['type']] for method in config.methods)) > 1
         return [*(Problem('methods', f'EWC holds blocks near their old values, and {name} does not train the same '
                           'blocks in every task.', f'Leave out EWC or {name}.') for name in changing),
+                *(Problem('methods', f'EWC holds blocks near their old values, and {name} starts from theta_0 again: '
+                          'it would pull towards the weights of other tasks.', f'Leave out EWC or {name}.')
+                  for name in anew),
+                *([Problem('methods', 'EWC is listed twice, and both would hold the same values.',
+                           'List it once, with the strength of both.')] if twice else []),
                 *(Problem('methods', f'EWC works from task to task, and {name} trains no sequence of tasks.',
                           f'Leave out EWC or {name}.') for name in at_once)]
 
