@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from coinkit.data.images import POLICIES, missing_images
 from coinkit.data.index import RecordIndex
 from coinkit.datasets.annotations import Annotations, Gold, join
-from coinkit.datasets.instruction_rows import MAX_PROBLEMS, Row, answers_differ, parse_row
+from coinkit.datasets.instruction_rows import MAX_PROBLEMS, Row, parse_row, question_of, scored_context
+from coinkit.datasets.refused_gold import Refused, metric_of
 from coinkit.errors import DataError, Problem, unknown
-from coinkit.registry import METRICS
-from coinkit.types import Prediction
 
 EXAMPLES = 3  # missing images named in a problem
 
@@ -90,48 +89,29 @@ def wrong_gold(file: Path, index: RecordIndex, annotations: Mapping[str, Any] | 
         golds, problems = joined_gold(file, index, annotations, root)
     except DataError as error:
         return [Problem('', str(error))]
-    problems = problems or refused_gold(file, index, golds, scored_by)
-    if problems or not needs and num_references is None:
+    metric = metric_of(scored_by)
+    if problems or not needs and num_references is None and metric is None:
         return problems
-    rows = parsed(index)
-    cure = (f'Put {Annotations(**annotations).path} below data.root.' if annotations and golds is None else
-            'Give annotations=dict(kind=..., path=...), or take another metric.')
     lacking: dict[str, int] = {}
-    for number, row in enumerate(rows):
-        context = {**row.meta, **(golds[number].context if golds else {})}
-        answers = golds[number].references if golds else row.answers
+    refused = Refused(metric)
+    for number, (row, gold) in enumerate(_rows_with_gold(index, golds)):
+        context = scored_context(row, question_of(row), gold.context)
         for name in needs:
             lacking[name] = lacking.get(name, 0) + all(context.get(each) is None for each in name.split('|'))
-        if num_references is not None and len(answers) != num_references:
+        if num_references is not None and len(gold.references) != num_references:
             name = f'{num_references} gold answers'
             lacking[name] = lacking.get(name, 0) + 1
-    return [Problem(str(file), f"{count} of {len(rows)} rows have no {name.replace('|', ' or ')}, which the task's metric "
-                    'needs.', cure) for name, count in lacking.items() if count]
+        refused.show(number, row.id, gold.references, context)
+    cure = (f'Put {Annotations(**annotations).path} below data.root.' if annotations and golds is None else
+            'Give annotations=dict(kind=..., path=...), or take another metric.')
+    return [Problem(str(file), f"{count} of {len(index)} rows have no {name.replace('|', ' or ')}, which the task's metric "
+                    'needs.', cure) for name, count in lacking.items() if count] or refused.problems(file, len(index))
 
 
-def refused_gold(file: Path, index: RecordIndex, golds: Sequence[Gold] | None,
-                 scored_by: Mapping[str, Any] | None) -> list[Problem]:
-    """Rows of several gold answers, where the task's metric compares with one: it would say so after the training only.
-
-    The first such rows are shown to the metric itself; rows without annotations were found when the index was built.
-    """
-    if golds is None:
-        count, first = (index.finding('differing')[key] for key in ('count', 'first'))
-    else:
-        numbers = [number for number, gold in enumerate(golds) if answers_differ(gold.references, gold.context)]
-        count, first = len(numbers), numbers[:MAX_PROBLEMS]
-    if scored_by is None or not count or not hasattr(METRICS.get(scored_by['type']), 'verdicts'):
-        return []  # the last: scored as a whole, as captions are
-    metric = METRICS.build(scored_by)
-    for number in first:
+def _rows_with_gold(index: RecordIndex, golds: Sequence[Gold] | None) -> Iterator[tuple[Row, Gold]]:
+    for number in range(len(index)):
         row = parse_row(index.record(number), gold=golds is None)
-        gold = Gold(row.answers) if golds is None else golds[number]
-        try:
-            metric.verdicts([Prediction(row.id, 'any', gold.references, {**row.meta, **gold.context})])
-        except DataError as error:
-            return [Problem(f"{file}: record {number} (id '{row.id}')",
-                            f'{count:,} of {len(index):,} rows have gold answers that differ. {error}')]
-    return []
+        yield row, Gold(row.answers) if golds is None else golds[number]
 
 
 def wrong_images(file: Path, index: RecordIndex, folder: str, on_bad_image: str) -> list[Problem]:

@@ -10,23 +10,24 @@ from __future__ import annotations
 import math
 import re
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from coinkit.data.images import FileImage, without_tags
 from coinkit.data.index import Record, Records, Survey
+from coinkit.datasets.shown import shown
 from coinkit.errors import BadImage
 from coinkit.types import BAD_IMAGE, Turn
 
 ROLES = {'human': 'human', 'user': 'human', 'gpt': 'gpt', 'assistant': 'gpt'}
 BOXES = ('answer_bbox', 'origin_answer_bbox')
+BALANCED = 'is_balanced'  # GQA's: whether the question counts
 IMAGE_TOKEN = '<image>'
 _INLINE = re.compile(r'(?:Picture \d+: *)?<img>([^<>\n]*)</img>')  # linear: no bracket inside
 _READ = frozenset({'id', 'question_id', 'image', 'conversations', 'text', 'answer', 'answers',
                    BAD_IMAGE})  # which is the evaluation's word to the scorer
-AGREED = 'multiple_choice_answer'  # VQA's field for what several annotators were brought down to
 MAX_PROBLEMS = 20  # listed; the others are counted
 
 
@@ -47,17 +48,24 @@ class Unanswered(WrongRow):
 
 
 def row_id(record: Mapping[str, Any]) -> str:
-    """`question_id` or `id` as text; empty when there is none."""
-    given = record.get('question_id', record.get('id'))
-    return '' if given is None or isinstance(given, bool | dict | list) else str(given)
+    """`question_id` or `id` as text; empty when there is none that can be used."""
+    given = record[key] if (key := _id_key(record)) else ''
+    return str(given) if isinstance(given, str | int) and not isinstance(given, bool) and str(given).strip() else ''
+
+
+def _id_key(record: Mapping[str, Any]) -> str:
+    return next((key for key in ('question_id', 'id') if record.get(key) is not None), '')
 
 
 def parse_row(record: Mapping[str, Any], *, gold: bool = True) -> Row:
     """A record's parts; raises WrongRow. Without `gold` a test row may lack its answer."""
     name = row_id(record)
     if not name:
-        raise WrongRow("has no 'id' or 'question_id'; every record needs one.")
+        raise WrongRow(f"'{key}' is {shown(record[key])}; a text that is not blank, or a whole number, is wanted."
+                       if (key := _id_key(record)) else "has no 'id' or 'question_id'; every record needs one.")
     _check_boxes(record)
+    if not isinstance(record.get(BALANCED, True), bool):  # of the text 'false' a scorer would make true
+        raise WrongRow(f"'{BALANCED}' is {shown(record[BALANCED])}; true or false is wanted.")
     turns = _conversation(record['conversations']) if 'conversations' in record else _question(record)
     turns, images = _take_out_images(turns, _images(record.get('image')))
     answers = (turns[-1].text,) if turns[-1].role == 'gpt' else _answers(record, gold)
@@ -74,7 +82,7 @@ def parse_row(record: Mapping[str, Any], *, gold: bool = True) -> Row:
 def _images(given: Any) -> tuple[str, ...]:
     images = (given,) if isinstance(given, str) else () if given is None else given
     if not isinstance(images, list | tuple) or not all(isinstance(path, str) and path for path in images):
-        raise WrongRow(f"'image' is {given!r}; a path or a list of paths is wanted.")
+        raise WrongRow(f"'image' is {shown(given)}; a path or a list of paths is wanted.")
     return tuple(images)
 
 
@@ -84,7 +92,8 @@ def _take_out_images(turns: tuple[Turn, ...], images: tuple[str, ...]) -> tuple[
     if not inline:
         return turns, images
     if images not in ((), inline):
-        raise WrongRow(f"names {list(inline)} in its text and {list(images)} in 'image'; one of the two is wanted.")
+        raise WrongRow(f"names {shown(list(inline))} in its text and {shown(list(images))} in 'image'; one of the two is "
+                       'wanted.')
     return tuple(Turn(turn.role, _INLINE.sub(IMAGE_TOKEN, turn.text)) for turn in turns), inline
 
 
@@ -94,9 +103,10 @@ def _conversation(given: Any) -> tuple[Turn, ...]:
         raise WrongRow("'conversations' must be a list of {'from', 'value'} with at least one pair.")
     turns = []
     for turn in given:
-        role = ROLES.get(turn.get('from')) if isinstance(turn, dict) else None
+        said_by = turn.get('from') if isinstance(turn, dict) else None
+        role = ROLES.get(said_by) if isinstance(said_by, str) else None
         if role is None or not isinstance(turn.get('value'), str):
-            raise WrongRow(f"'conversations' holds {turn!r}; {{'from': 'human' or 'gpt', 'value': text}} is wanted.")
+            raise WrongRow(f"'conversations' holds {shown(turn)}; {{'from': 'human' or 'gpt', 'value': text}} is wanted.")
         if role != ('human', 'gpt')[len(turns) % 2]:
             raise WrongRow(f"'conversations' has '{turn['from']}' at place {len(turns)}; human and gpt take turns, "
                            'human first.')
@@ -130,9 +140,10 @@ def _text(key: str, item: Any) -> str:
         return item['answer']
     if isinstance(item, list) and key == 'answer_bbox':
         return '[' + ','.join(map(str, item)) + ']'
-    if isinstance(item, str) or (isinstance(item, int | float) and not isinstance(item, bool)):
+    number = isinstance(item, int) and not isinstance(item, bool) or isinstance(item, float) and math.isfinite(item)
+    if isinstance(item, str) or number:
         return str(item)
-    raise WrongRow(f"'{key}' holds {item!r}; text is wanted.")
+    raise WrongRow(f"'{key}' holds {shown(item)}; text is wanted.")
 
 
 def _check_boxes(record: Mapping[str, Any]) -> None:
@@ -141,11 +152,12 @@ def _check_boxes(record: Mapping[str, Any]) -> None:
         given = record.get(key)
         parts = re.sub(r'[][]', '', given).split(',') if isinstance(given, str) else given
         try:
-            fine = given is None or given == [] or len(parts) == 4 and all(math.isfinite(float(part)) for part in parts)
+            fine = given is None or given == [] or len(parts) == 4 and all(
+                math.isfinite(float(part)) and not isinstance(part, bool) for part in parts)
         except (TypeError, ValueError, OverflowError):
             fine = False
         if not fine:
-            raise WrongRow(f"'{key}' is {given!r}; four numbers are wanted, as in '[0.1,0.2,0.5,0.9]'.")
+            raise WrongRow(f"'{key}' is {shown(given)}; four numbers are wanted, as in '[0.1,0.2,0.5,0.9]'.")
 
 
 def _check_image_tokens(turns: Iterable[Turn], images: tuple[str, ...]) -> None:
@@ -163,6 +175,17 @@ def _meta(record: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(answer, str) and len(answer) == 1 and 0 <= ord(answer) - ord('A') < len(choices):
             meta.setdefault('gold_index', ord(answer) - ord('A'))
     return meta
+
+
+def question_of(row: Row) -> str:
+    """The last thing that is asked."""
+    return next(turn.text for turn in reversed(row.turns) if turn.role == 'human')
+
+
+def scored_context(row: Row, prompt: str, joined: Mapping[str, Any]) -> dict[str, Any]:
+    """What the scorer of a test row is told beside the answer; `joined` comes from annotations."""
+    pictures = {'image': row.images[0] if len(row.images) == 1 else list(row.images)} if row.images else {}
+    return {**pictures, 'prompt': prompt, **row.meta, **joined}
 
 
 class _Ids:
@@ -189,37 +212,28 @@ def survey_rows(records: Records) -> dict[str, Any]:
     """Split, image paths with the first record that uses each, and the first problems with their number; `kinds` says how
     many rows are training rows alone and how many test rows alone, with the first of each.
 
-    Rows without a gold answer are kept apart from the other problems: annotations may bring it. So are rows whose answers
-    differ with nothing that says which counts (`differing`): not every scorer takes several.
+    Rows without a gold answer are kept apart from the other problems: annotations may bring it.
     """
     problems: list[tuple[int, str, str]] = []
     unanswered: list[tuple[int, str, str]] = []
     images: dict[str, int] = {}
     kinds: dict[str, dict[str, Any]] = {}
-    ids, split, differing = _Ids(), 'test', {'count': 0, 'first': []}
+    ids, split = _Ids(), 'test'
     for i, record in enumerate(records):
         split = 'train' if i == 0 and 'conversations' in record else split
         if kind := _kind(record):
             kinds.setdefault(kind, {'count': 0, 'first': i, 'id': row_id(record)})['count'] += 1
         ids.add(row_id(record) or f'\0{i}')  # a row without an id is a problem of its own
-        problem, missing_gold, differ = _problem(record, images, i)
+        problem, missing_gold = _problem(record, images, i)
         if problem:
             (unanswered if missing_gold else problems).append((i, row_id(record), problem))
-        if differ:
-            differing['count'] += 1
-            differing['first'] += [i] if len(differing['first']) < MAX_PROBLEMS else []
     for first, later in ids.suspects():
         name = row_id(records[later])
         if name and name == row_id(records[first]):
             problems.append((later, name, f'has the id of record {first}; ids must differ.'))
     problems.sort()
     return {'split': split, 'images': images, 'first_image': next(iter(images), None), 'problems': _listed(problems),
-            'unanswered': _listed(unanswered), 'kinds': kinds, 'differing': differing}
-
-
-def answers_differ(answers: Sequence[str], context: Mapping[str, Any]) -> bool:
-    """Several gold answers, and none that is said to count."""
-    return len(set(answers)) > 1 and not isinstance(context.get(AGREED), str)
+            'unanswered': _listed(unanswered), 'kinds': kinds}
 
 
 def _kind(record: Record) -> str:
@@ -232,9 +246,8 @@ def _listed(problems: list[tuple[int, str, str]]) -> dict[str, Any]:
     return {'count': len(problems), 'first': problems[:MAX_PROBLEMS]}
 
 
-def _problem(record: Record, images: dict[str, int], index: int) -> tuple[str, bool, bool]:
-    """What is wrong with the record, or nothing; whether it is only that gold is missing; whether its answers differ. Notes
-    its images."""
+def _problem(record: Record, images: dict[str, int], index: int) -> tuple[str, bool]:
+    """What is wrong with the record, or nothing, and whether it is only that gold is missing; notes its images."""
     try:
         try:
             row, problem = parse_row(record), ''
@@ -245,8 +258,8 @@ def _problem(record: Record, images: dict[str, int], index: int) -> tuple[str, b
                 FileImage(path)  # refuses a path that leads out of the image root
                 images[path] = index
     except (WrongRow, BadImage) as error:
-        return str(error), False, False
-    return problem, bool(problem), answers_differ(row.answers, record)
+        return str(error), False
+    return problem, bool(problem)
 
 
-SURVEY = Survey('instruction-rows/5', survey_rows)
+SURVEY = Survey('instruction-rows/6', survey_rows)

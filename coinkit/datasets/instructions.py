@@ -23,7 +23,7 @@ from coinkit.datasets.instruction_checks import (
     wrong_kinds,
     wrong_rows,
 )
-from coinkit.datasets.instruction_rows import SURVEY, Row, parse_row
+from coinkit.datasets.instruction_rows import SURVEY, Row, parse_row, scored_context
 from coinkit.datasets.origins import Origin, wrong_origins
 from coinkit.datasets.places import (
     file_needed,
@@ -151,8 +151,7 @@ class InstructionJson:
         suffix = _suffix_for(self._suffix, references)
         prompt = without_tags(turns[-1].text) + suffix
         turns = (*turns[:-1], Turn('human', turns[-1].text + suffix))
-        pictures = {'image': row.images[0] if len(row.images) == 1 else list(row.images)} if row.images else {}
-        meta = {**pictures, 'prompt': prompt, **row.meta, **(gold.context if gold else {})}
+        meta = scored_context(row, prompt, gold.context if gold else {})
         if self._image_gap == ' ' and len(images) == len(turns) == 1:
             turns = (Turn('human', f'{IMAGE_TAG} {prompt}'),)
         return Sample(row.id, self.task, images, turns, references, meta)

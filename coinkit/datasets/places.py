@@ -5,6 +5,7 @@ The first place that exists is taken; when none does, all of them are told.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def file_needed(tried: Sequence[Path], source: Origin, **more: Any) -> FileNeede
 
 def image_folder(tried: Sequence[Path], example: str | None) -> Path:
     """The first folder that holds the picture `example`; else the first that exists; else the first."""
-    holding = (path for path in tried if example is not None and (path / example).is_file())
+    holding = (path for path in tried if example is not None and os.path.isfile(path / example))
     there = (path for path in tried if path.is_dir())
     return next(holding, None) or next(there, None) or tried[0]
 

@@ -21,7 +21,8 @@ from coinkit.data.images import POLICIES, FileImage, missing_images
 from coinkit.datasets.origins import Origin, wrong_origins
 from coinkit.datasets.places import missing_folders, needed_folders
 from coinkit.datasets.refer_files import INSTANCES, SOURCE, Referred, read_referred, refs_file
-from coinkit.datasets.refer_rows import DECIMALS, TASK, THIN_BOXES, Rows, referred_rows
+from coinkit.datasets.refer_rows import DECIMALS, GOLD, TASK, THIN_BOXES, Rows, referred_rows
+from coinkit.datasets.refused_gold import Refused, metric_of
 from coinkit.errors import BadImage, ConfigError, DataError, Problem, raise_problems, unknown
 from coinkit.types import Sample, Turn
 
@@ -92,8 +93,10 @@ class RefCOCO:
     def preflight(cls, *, path: str, refs: str = 'unc', split: str | Sequence[str] = 'train', image_root: str = '',
                   instruction: str | None = None, sentences: str = 'all', thin_boxes: str = 'keep', root: str = '',
                   on_bad_image: str = 'error', limit: int | None = None,
-                  image_sources: Mapping[str, Origin] | None = None, **_: Any) -> list[Problem]:
-        """All that is wrong with the arguments, the two files and the pictures."""
+                  image_sources: Mapping[str, Origin] | None = None, scored_by: Mapping[str, Any] | None = None,
+                  **_: Any) -> list[Problem]:
+        """All that is wrong with the arguments, the two files and the pictures; `scored_by`: the metric of a test set, which
+        may want other gold than boxes."""
         problems = _wrong_arguments(split, instruction, sentences, thin_boxes, on_bad_image, limit)
         problems += wrong_origins('RefCOCO', '', image_sources)
         if problems:
@@ -109,7 +112,11 @@ class RefCOCO:
         if rows.thin and not rows.kept:
             problems.append(Problem(str(refs_file(folder, refs)), f"all boxes of {'+'.join(_splits(split))} have no area at "
                                     f'{DECIMALS} decimals; there is nothing to ask.', f'Download it again from {SOURCE}.'))
-        names = list(dict.fromkeys(row['image'] for row in rows.kept[:limit]))
+        asked_for, refused = rows.kept[:limit], Refused(metric_of(scored_by))
+        for number, row in enumerate(asked_for):
+            refused.show(number, row['id'], (row['answer_bbox'],), {key: row[key] for key in GOLD})
+        problems += refused.problems(refs_file(folder, refs), len(asked_for))
+        names = list(dict.fromkeys(row['image'] for row in asked_for))
         return problems + (_wrong_images(names, folder, images) if on_bad_image == 'error' else [])
 
     @classmethod
@@ -141,7 +148,7 @@ class RefCOCO:
         question, box = Turn('human', asked(self.instruction, row['phrase'])), row['answer_bbox']
         if self.split == 'train':
             return Sample(row['id'], self.task, images, (question, Turn('gpt', box)))
-        meta = {key: row[key] for key in ('answer_bbox', 'origin_answer_bbox', 'size')}
+        meta = {key: row[key] for key in GOLD}
         return Sample(row['id'], self.task, images, (question,), (box,), meta)
 
 

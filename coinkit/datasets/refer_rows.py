@@ -15,6 +15,7 @@ from coinkit.datasets.refer_files import Referred
 TASK = 'Grounding'
 THIN_BOXES = ('keep', 'leave_out')
 DECIMALS = 2
+GOLD = ('answer_bbox', 'origin_answer_bbox', 'size')  # what a scorer is told
 
 
 class Rows(NamedTuple):

@@ -111,6 +111,14 @@ def test_it_is_registered_and_gold_scores_100(root):
     assert GroundingMiniGPT().score(plain).value == 100
 
 
+def test_a_scorer_that_wants_no_boxes_is_told_before_the_run(root):
+    where = dict(path='refcoco', root=str(root), image_root='COCO2014/train2014', split=['testA', 'testB'])
+    for metric in ('grounding_coin', 'grounding_minigpt'):
+        assert RefCOCO.preflight(**where, scored_by={'type': metric}) == []
+    first, second = RefCOCO.preflight(**where, scored_by={'type': 'textvqa_m4c'})
+    assert "record 0 (id 'refcoco_100')" in first.where and 'needs exactly 10' in first.message
+
+
 # --- pickles ----------------------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ from coinkit.datasets.convert.reading import Advance
 from coinkit.datasets.convert.rows import Item, LeftOut
 from coinkit.datasets.convert.source import Files, Source
 from coinkit.datasets.refer_files import INSTANCES, SOURCE, read_referred
-from coinkit.datasets.refer_rows import DECIMALS, TASK, referred_rows
+from coinkit.datasets.refer_rows import DECIMALS, GOLD, TASK, referred_rows
 from coinkit.errors import DataError
 
 FOLDER = 'COCO2014/train2014'
@@ -34,7 +34,7 @@ def reader(names: tuple[str, ...]) -> Callable[[Files, str, Advance], Iterator[I
                 raise DataError(f'{files[name]}: has no {" or ".join(wanted)} split. It has: {there}.')
             yield from (LeftOut(one, THIN) for one in rows.thin)
             for row in rows.kept:
-                gold = {key: row[key] for key in ('answer_bbox', 'origin_answer_bbox', 'size')}
+                gold = {key: row[key] for key in GOLD}
                 yield Item(row['id'], f'{FOLDER}/{row["image"]}', row['phrase'], row['answer_bbox'], gold)
 
     return read
