@@ -95,6 +95,8 @@ class Task:
     schedule: Mapping[str, Any] = field(default_factory=dict)  # overrides of the run's schedule for this task
     description: str = ''
     expert_schedule: Mapping[str, Any] = field(default_factory=dict)  # further overrides where a task is trained alone
+    template: str = ''  # pattern of the instruction in its questions
+    letter: str = ''  # of its expert, where a router names one
 
     @property
     def slug(self) -> str:

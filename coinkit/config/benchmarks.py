@@ -17,6 +17,7 @@ from coinkit.config.dump import make_plain
 from coinkit.config.overrides import apply_options
 from coinkit.config.reading import find_config, read, shipped_root, show_path
 from coinkit.config.schema import Benchmark, Data, construct
+from coinkit.config.task_keys import check_task_keys
 from coinkit.config.validation import validate_sections
 from coinkit.errors import ConfigError, Problem, nearest, unknown
 from coinkit.plugins import PluginManager, current_plugins
@@ -72,7 +73,7 @@ def load_benchmark(name: str | os.PathLike[str], *, options: Iterable[str] = (),
     manager.check_disabled()
     if 'benchmark' not in source.tree:
         problems.append(Problem(show_path(source.path), 'sets no benchmark.', f'Shipped: {", ".join(benchmark_names())}.'))
-    problems = problems or validate_sections(source, {'benchmark': Benchmark, 'data': Data})
+    problems = problems or validate_sections(source, {'benchmark': Benchmark, 'data': Data}) or [*check_task_keys(source)]
     if problems:
         raise ConfigError(problems)
     return BenchmarkConfig(construct(Benchmark, source.tree['benchmark']), construct(Data, source.tree.get('data', {})),

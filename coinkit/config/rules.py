@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from coinkit.config.reading import Source
+from coinkit.config.task_keys import check_task_keys
 from coinkit.errors import Problem, unknown
 from coinkit.types import Task
 
@@ -16,6 +17,7 @@ def check_rules(source: Source) -> Iterator[Problem]:
     tree = source.tree
     names = [task['name'] for task in tree['benchmark']['tasks']]
     yield from _check_names(source, names)
+    yield from check_task_keys(source)
     for order, listed in tree['benchmark'].get('orders', {}).items():
         yield from _check_task_list(source, f'benchmark.orders.{order}', listed, names)
     yield from _check_choice(source, names)

@@ -115,6 +115,8 @@ class TaskSection:
     schedule: Mapping[str, Any] = field(default_factory=dict)
     description: str = ''
     expert_schedule: Mapping[str, Any] = field(default_factory=dict)  # beyond `schedule`, where a task is trained alone
+    template: str = ''  # the pattern that finds the instruction in its questions; '': it is the last line
+    letter: str = ''  # by which MRLoRA's router names its expert; '': they are given in the order of the stream
     mini: TaskMini | None = None
     published: Published = field(default_factory=Published, compare=False)  # for `coinkit data`
 
@@ -122,7 +124,7 @@ class TaskSection:
         """The task as the rest of coinkit sees it."""
         return Task(self.name, dict(self.train), dict(self.test), dict(self.metric),
                     {'max_new_tokens': self.generation.max_new_tokens}, dict(self.schedule), self.description,
-                    dict(self.expert_schedule))
+                    dict(self.expert_schedule), self.template, self.letter)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +135,7 @@ class Benchmark:
     tasks: tuple[TaskSection, ...]
     orders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # name -> task names
     style: str | None = None  # how instructions are worded; a benchmark that has several names them
-    templates: tuple[str, ...] = ()  # patterns that find the instruction in a question; else it is the last line
+    templates: tuple[str, ...] = ()  # patterns for a question whose task is not known; else its last line is the instruction
     downloads: tuple[Download, ...] = field(default=(), compare=False)  # for `coinkit data`
     instructions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # style -> task -> how converters ask
 

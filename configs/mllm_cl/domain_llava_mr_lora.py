@@ -3,5 +3,5 @@
 _base_ = ['../_base_/backbones/llava_1_5_7b_pretrain.py', '../_base_/benchmarks/mllm_cl_domain.py',
           '../_base_/schedules/mllm_cl_domain.py']
 methods = [dict(type='MRLoRA', rank=128, alpha=256, dropout=0.05, router_samples=20, router_lr=5e-6, router_epochs=40,
-                router_batch_size=32, letters=dict(Fin='A', Sci='B', Med='C', AD='D', RS='E'),
+                router_batch_size=32,
                 mini=dict(router_lr=2e-3, router_epochs=15, router_batch_size=8))]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +17,7 @@ from coinkit.methods.mr_lora.letters import ALPHABET, assign_letters, parse_lett
 from coinkit.methods.mr_lora.prompts import PARTS, Expert, RoutingQuestions, prompt_problems, read_prompt, shipped_prompts
 from coinkit.testing import small_runs
 from coinkit.testing.small_runs import config
-from coinkit.types import Query, Sample, Turn
+from coinkit.types import Query, Sample, Task, Turn
 
 FIVE = 'ABCDE'
 
@@ -38,11 +37,46 @@ def test_a_letter_of_no_expert_is_no_letter() -> None:
     assert parse_letter('C', 'AB', 'strict') is None and parse_letter('C', 'AB', 'upstream') is None
 
 
-def test_letters_follow_the_stream_and_the_choice() -> None:
-    published = {'RS': 'E', 'Med': 'C', 'AD': 'D', 'Sci': 'B', 'Fin': 'A'}
-    assert assign_letters(['x', 'y', 'z'], ALPHABET, {}) == {'x': 'A', 'y': 'B', 'z': 'C'}
-    assert assign_letters(list(published), FIVE, published) == published
-    assert assign_letters(['x', 'y', 'z'], 'ABC', {'y': 'A'}) == {'x': 'B', 'y': 'A', 'z': 'C'}
+def stream_of(**letters: str) -> list[Task]:
+    """Tasks and their letters in the benchmark."""
+    return [Task(name, {}, {}, {}, letter=letter) for name, letter in letters.items()]
+
+
+def test_letters_follow_the_choice_the_benchmark_and_the_stream() -> None:
+    bare = stream_of(x='', y='', z='')
+    assert assign_letters(bare, ALPHABET, {}) == {'x': 'A', 'y': 'B', 'z': 'C'}
+    assert assign_letters(bare, 'ABC', {'y': 'A'}) == {'x': 'B', 'y': 'A', 'z': 'C'}
+    assert assign_letters(stream_of(x='C', y='A', z='B'), ALPHABET, {'y': 'F'}) == {'x': 'C', 'y': 'F', 'z': 'B'}
+
+
+PUBLISHED = {'domain': {'RS': 'E', 'Med': 'C', 'AD': 'D', 'Sci': 'B', 'Fin': 'A'},
+             'ability': {'OCR': 'A', 'Math': 'C', 'VP': 'B', 'APP': 'D'}}
+
+
+@pytest.mark.parametrize(('part', 'options', 'expected'), [
+    ('domain', (), 'ECDBA'), ('domain', ('order=reverse',), 'ABDCE'), ('domain', ('tasks=["Med","Fin"]',), 'CA'),
+    ('ability', (), 'ACBD'), ('ability', ('order=["APP","OCR"]',), 'DA')])
+def test_the_published_letters_come_with_the_benchmark(tmp_path: Path, part: str, options: tuple, expected: str) -> None:
+    """Of a plain MRLoRA, in any order and of any part of the stream."""
+    base = load_config(f'mllm_cl/{part}_llava_mr_lora').source
+    run = tmp_path / 'run.py'
+    run.write_text(f"_base_ = {str(base)!r}\nmethods = [dict(type='MRLoRA')]\n")
+    stream, method = resolve_stream(load_config(run, options=options)), MRLoRA()
+    assert method.pool.letters_of(stream) == {task.name: PUBLISHED[part][task.name] for task in stream}
+    assert ''.join(method.pool.letters_of(stream).values()) == expected
+    assert [expert.letter for expert in method.pool.experts(stream, len(stream))] == sorted(expected)
+
+
+@pytest.mark.parametrize(('given', 'words'), [
+    (dict(letters={'Fin': 'D'}), "letters.Fin: 'D' given, which AD has in the benchmark. Give AD another one as well"),
+    (dict(alphabet='BCDEF'), "'BCDEF' given, and the benchmark calls Fin 'A'. Leave alphabet out, or give letters={'Fin'"),
+    (dict(letters={'Fim': 'F'}), "unknown task 'Fim'. Did you mean 'Fin'")])
+def test_letters_that_do_not_go_with_the_benchmarks_are_refused(given: dict[str, Any], words: str) -> None:
+    run = load_config('mllm_cl/domain_llava_mr_lora', mini=True)
+    datasets = StreamDatasets(resolve_stream(run), run.data)
+    (problem,) = MRLoRA.preflight_run(run, datasets, **given)
+    assert words in str(problem)
+    assert MRLoRA.preflight_run(run, datasets, letters={'Fin': 'D', 'AD': 'A'}) == []
 
 
 @pytest.mark.parametrize(('given', 'words'), [
@@ -162,14 +196,8 @@ def test_a_long_question_is_cut_and_counted() -> None:
         RoutingQuestions(Counting(50), read_prompt('mini'), EXPERTS).ask(Query('7', (), (Turn('human', 'q'),)))
 
 
-@pytest.fixture(scope='module')
-def engine() -> Iterator[small_runs.MiniEngine]:
-    with small_runs.small_engine({}) as engine:
-        yield engine
-
-
 @pytest.mark.parametrize(('name', 'mini'), [('mini/mr_lora', False), ('coin/llava_mr_lora', True)])
-def test_eight_experts_fit_the_mini_context(engine: Any, name: str, mini: bool) -> None:
+def test_eight_experts_fit_the_mini_context(mini_engine: Any, name: str, mini: bool) -> None:
     run = load_config(name, mini=mini)
     backbone, stream = small_runs.plain_backbone(run), resolve_stream(run)
     datasets, trained = StreamDatasets(stream, run.data), MRLoRA()

@@ -73,7 +73,8 @@ def run_problems(config: Any, datasets: Any, *, alphabet: str = ALPHABET, letter
     """A letter for every task, and as many records as the router is to see."""
     names = [task.name for task in datasets.stream]
     sizes = [len(datasets.train(index)) for index in range(len(names))] if len(names) > 1 else []  # one task needs no router
-    return [*stream_problems(names, [task.name for task in config.benchmark.tasks], alphabet, letters or {}),
+    known = [task.name for task in config.benchmark.tasks]
+    return [*stream_problems(datasets.stream, known, alphabet, letters or {}),
             *(Problem('methods: router_samples', f'{router_samples} given, but the training set of {name} has {size} rows.',
                       f'Give at most {min(sizes)}.') for name, size in zip(names, sizes, strict=False)
               if router_samples > size)]

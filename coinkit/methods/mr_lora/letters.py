@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from coinkit.config.task_keys import LETTERS
 from coinkit.errors import Problem, unknown
+from coinkit.types import Task
 
-ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ'
+ALPHABET = LETTERS
 
 
-def assign_letters(tasks: Sequence[str], alphabet: str, chosen: Mapping[str, str]) -> dict[str, str]:
-    """Letters by task: those chosen, and the free ones of the alphabet for the others, in the order of the stream."""
-    free = (letter for letter in alphabet if letter not in chosen.values())
-    return {task: chosen[task] if task in chosen else next(free) for task in tasks}
+def assign_letters(stream: Sequence[Task], alphabet: str, chosen: Mapping[str, str]) -> dict[str, str]:
+    """Letters by task: those chosen, else the benchmark's, else the free ones of the alphabet in the order of the stream."""
+    fixed = {**{task.name: task.letter for task in stream if task.letter}, **chosen}
+    free = (letter for letter in alphabet if letter not in fixed.values())
+    return {task.name: fixed[task.name] if task.name in fixed else next(free) for task in stream}
 
 
 def parse_letter(text: str, known: Collection[str], how: str) -> str | None:
@@ -47,12 +50,21 @@ def alphabet_problems(alphabet: str, chosen: Mapping[str, str]) -> list[Problem]
     return problems
 
 
-def stream_problems(tasks: Sequence[str], known: Collection[str], alphabet: str,
+def stream_problems(stream: Sequence[Task], known: Collection[str], alphabet: str,
                     chosen: Mapping[str, str]) -> list[Problem]:
-    """Whether there is a letter for every task; `known` tasks of the benchmark may be given one."""
+    """Whether there is a letter of its own for every task; `known` tasks of the benchmark may be given one."""
     problems = [unknown('methods: letters', 'task', task, known) for task in chosen if task not in known]
-    needed = len({*tasks, *chosen})
+    needed = len({*(task.name for task in stream), *chosen})
     if needed > len(alphabet):
         problems.append(Problem('methods: alphabet', f'{alphabet!r} has {len(alphabet)} letters for {needed} experts.',
                                 'Give a longer alphabet (letters and digits).'))
+    for task in stream:
+        if not task.letter or task.name in chosen:
+            continue
+        if task.letter not in alphabet:
+            problems.append(Problem('methods: alphabet', f'{alphabet!r} given, and the benchmark calls {task.name} '
+                                    f'{task.letter!r}.', f"Leave alphabet out, or give letters={{'{task.name}': ...}}."))
+        problems += [Problem(f'methods: letters.{other}', f'{letter!r} given, which {task.name} has in the benchmark.',
+                             f'Give {task.name} another one as well.')
+                     for other, letter in chosen.items() if letter == task.letter]
     return problems

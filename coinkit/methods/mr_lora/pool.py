@@ -13,14 +13,14 @@ from coinkit.types import Sample, Task, Turn
 
 @dataclass(frozen=True)
 class Pool:
-    """`letters` are chosen by task, the others follow from the stream; `prompt` None = the benchmark's own."""
+    """`letters` are chosen by task, the others are the benchmark's or follow the stream; `prompt` None = the benchmark's."""
 
     alphabet: str
     letters: dict[str, str]
     prompt: str | None
 
     def letters_of(self, stream: Sequence[Task]) -> dict[str, str]:
-        return assign_letters([task.name for task in stream], self.alphabet, self.letters)
+        return assign_letters(stream, self.alphabet, self.letters)
 
     def experts(self, stream: Sequence[Task], count: int) -> list[Expert]:
         """The first `count` of the stream, by letter."""

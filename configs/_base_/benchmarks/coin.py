@@ -65,7 +65,7 @@ def _style(*folders, sizes):
                    for task in _ask['original'] for split in ('train', 'test')})
 
 
-def _task(name, folder, test, metric, max_new_tokens, kind, description, **gold):
+def _task(name, folder, test, metric, max_new_tokens, kind, description, template='', **gold):
     def rows(split, *files):
         return dict(type='InstructionJson', path=[f'{{folder}}/{folder}/{file}.json' for file in files],
                     image_root=_images, source=dict(text='{source}', size=f'{{{split} of {name}}}'),
@@ -78,6 +78,7 @@ def _task(name, folder, test, metric, max_new_tokens, kind, description, **gold)
         metric=dict(type=metric),
         generation=dict(max_new_tokens=max_new_tokens),
         description=description,
+        template=template,
         published=_published.get(name, {}),
         mini=dict(train=dict(type='Mini', kind=kind, split='train', style='{style}'),
                   test=dict(type='Mini', kind=kind, split='test', style='{style}'),
@@ -102,17 +103,18 @@ benchmark = dict(
                                                               splits=f'{_images}/ScienceQA/pid_splits.json')),
         _task('TextVQA', 'TextVQA', 'val', 'textvqa_m4c', 128, 'textvqa', 'reading text in photos', num_references=10,
               annotations=_annotations('textvqa', 'TextVQA/TextVQA_0.5.1_val.json')),
-        _task('ImageNet', 'ImageNet', 'test', 'imagenet_coin', 1024, 'imagenet', 'naming the object of a photo'),
+        _task('ImageNet', 'ImageNet', 'test', 'imagenet_coin', 1024, 'imagenet', 'naming the object of a photo',
+              template=r'\A[^\n]*'),  # the second line, below the picture's
         _task('GQA', 'GQA', 'test', 'gqa', 128, 'gqa', 'relations and attributes in scenes',
               annotations=_annotations('gqa', 'GQA/testdev_balanced_questions.json')),
         _task('VizWiz', 'VizWiz', 'val', 'vqa_exact_upper', 128, 'vizwiz', 'photos by blind people, some unanswerable'),
-        _task('Grounding', 'Grounding', 'test', 'grounding_coin', 1024, 'grounding', 'the box a phrase refers to'),
+        _task('Grounding', 'Grounding', 'test', 'grounding_coin', 1024, 'grounding', 'the box a phrase refers to',
+              template=r'([^:\n]+):[^\n]*\Z'),  # "...the region this sentence describes: left bowl"
         _task('VQAv2', 'VQAv2', 'val', 'vqa_exact_upper', 1024, 'vqav2', 'general questions about photos'),
         _task('OCR-VQA', 'OCRVQA', 'test', 'ocrvqa_coin', 128, 'ocrvqa', 'title, author and genre of book covers'),
     ],
-    templates=[  # for methods that group instructions; else the last line is the instruction
-        r'\A(What is the object in the image\?)',  # ImageNet's question is its instruction
-        r'([^:\n]+):[^\n]*\Z'],  # Grounding: "...the region this sentence describes: left bowl"
+    templates=[  # for a single question, whose task is not known: ImageNet's in CoIN's own files, Grounding's
+        r'\A(What is the object in the image\?)', r'([^:\n]+):[^\n]*\Z'],
     orders=dict(
         reverse=['OCR-VQA', 'VQAv2', 'Grounding', 'VizWiz', 'GQA', 'ImageNet', 'TextVQA', 'ScienceQA'],
         alphabet=['GQA', 'Grounding', 'ImageNet', 'OCR-VQA', 'ScienceQA', 'TextVQA', 'VizWiz', 'VQAv2']))

@@ -18,7 +18,7 @@ _source = dict(text='the Hugging Face dataset MLLM-CL/MLLM-CL (ability part)', s
 _published = {'OCR': dict(test=1_000), 'Math': dict(test=1_000)}  # OCRBench, MathVista testmini
 
 
-def _task(name, train, test, metric, max_new_tokens, kind, description, files=('train',), mini_metric=None,
+def _task(name, letter, train, test, metric, max_new_tokens, kind, description, files=('train',), mini_metric=None,
           expert_schedule=None, **gold):
     def rows(folders, names):
         folders = [*folders, f'ability/{folders[0]}']  # the last: as the hub has it
@@ -32,6 +32,7 @@ def _task(name, train, test, metric, max_new_tokens, kind, description, files=('
         metric=dict(type=metric),
         generation=dict(max_new_tokens=max_new_tokens),
         description=description,
+        letter=letter,  # as published
         expert_schedule=expert_schedule or {},
         published=_published.get(name, {}),
         mini=dict(train=dict(type='Mini', kind=kind, split='train'), test=dict(type='Mini', kind=kind, split='test'),
@@ -42,16 +43,16 @@ benchmark = dict(
     name='mllm_cl_ability',
     downloads=[dict(repo='MLLM-CL/MLLM-CL', files=['ability/*'], size='107 GiB')],
     tasks=[
-        _task('OCR', ['OCR'], ['OCR_test'], 'mllmcl_ocr', 2048, 'textvqa', 'reading text in pictures and documents',
+        _task('OCR', 'A', ['OCR'], ['OCR_test'], 'mllmcl_ocr', 2048, 'textvqa', 'reading text in pictures and documents',
               files=('train_without_dense_caption', 'train'), mini_metric='textvqa_m4c', expert_schedule=dict(lr=5e-6),
               needs=['answer_type|category'], image_gap=' '),
-        _task('Math', ['Math', 'math2'], ['Math_test', 'math_test'], 'mathvista_check', 2048, 'scienceqa',
+        _task('Math', 'C', ['Math', 'math2'], ['Math_test', 'math_test'], 'mathvista_check', 2048, 'scienceqa',
               'mathematics and logic with figures', mini_metric='scienceqa_coin', needs=['question_type', 'answer_type'],
               annotations=dict(kind='mathvista', optional=True, path=[
                   f'{folder}annot_testmini.json' for folder in ('Math_test/', 'math_test/', '', 'ability/Math_test/')])),
-        _task('VP', ['VP', 'tallyqa150k'], ['VP_test', 'CV-Benchv2'], 'mllmcl_vp', 64, 'vqav2',
+        _task('VP', 'B', ['VP', 'tallyqa150k'], ['VP_test', 'CV-Benchv2'], 'mllmcl_vp', 64, 'vqav2',
               'visual perception: counting and relations', expert_schedule=dict(lr=1e-5), needs=['task|type']),
-        _task('APP', ['APP', 'App'], ['APP_test'], 'mllmcl_app', 128, 'grounding', 'apps and user interfaces',
+        _task('APP', 'D', ['APP', 'App'], ['APP_test'], 'mllmcl_app', 128, 'grounding', 'apps and user interfaces',
               mini_metric='grounding_coin'),
     ],
     orders=dict(reverse=['APP', 'VP', 'Math', 'OCR']))

@@ -15,7 +15,7 @@ _source = dict(text='the Hugging Face dataset MLLM-CL/MLLM-CL (domain part)', si
 _published = {'Med': dict(test=9_790), 'AD': dict(test=10_000), 'Fin': dict(test=10_000)}
 
 
-def _task(name, folders, metric, kind, description, mini_metric=None, expert_schedule=None, **test):
+def _task(name, letter, folders, metric, kind, description, mini_metric=None, expert_schedule=None, **test):
     folders = [*folders, f'domain/{folders[0]}']  # the last: as the hub has it
 
     def rows(split):
@@ -29,6 +29,7 @@ def _task(name, folders, metric, kind, description, mini_metric=None, expert_sch
         metric=dict(type=metric),
         generation=dict(max_new_tokens=128),
         description=description,
+        letter=letter,  # as published
         expert_schedule=expert_schedule or {},
         published=_published.get(name, {}),
         mini=dict(train=dict(type='Mini', kind=kind, split='train'), test=dict(type='Mini', kind=kind, split='test'),
@@ -39,12 +40,12 @@ benchmark = dict(
     name='mllm_cl_domain',
     downloads=[dict(repo='MLLM-CL/MLLM-CL', files=['domain/*'], size='18 GiB')],
     tasks=[
-        _task('RS', ['RS', 'RemoteSensing'], 'mllmcl_rs', 'vqav2', 'remote sensing: satellite and aerial pictures'),
-        _task('Med', ['Med', 'Medical/data'], 'mllmcl_med', 'gqa', 'medicine: pathology pictures'),
-        _task('AD', ['AD', 'AD/DriveLM'], 'mllmcl_rs', 'vizwiz', 'autonomous driving: six camera views in one picture'),
-        _task('Sci', ['Sci'], 'mllmcl_sci', 'scienceqa', 'science: diagrams, textbook figures and maps',
+        _task('RS', 'E', ['RS', 'RemoteSensing'], 'mllmcl_rs', 'vqav2', 'remote sensing: satellite and aerial pictures'),
+        _task('Med', 'C', ['Med', 'Medical/data'], 'mllmcl_med', 'gqa', 'medicine: pathology pictures'),
+        _task('AD', 'D', ['AD', 'AD/DriveLM'], 'mllmcl_rs', 'vizwiz', 'autonomous driving: six camera views in one picture'),
+        _task('Sci', 'B', ['Sci'], 'mllmcl_sci', 'scienceqa', 'science: diagrams, textbook figures and maps',
               mini_metric='scienceqa_coin', expert_schedule=dict(epochs=3)),
-        _task('Fin', ['Fin'], 'mllmcl_fin', 'imagenet', 'finance: stock charts', suffix={
+        _task('Fin', 'A', ['Fin'], 'mllmcl_fin', 'imagenet', 'finance: stock charts', suffix={
             'yes|no': ' Only answer with yes or no directly.',
             '': ' Answer with the given letter directly, e.g., A, B, C, D.'}),
     ],
