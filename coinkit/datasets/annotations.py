@@ -8,32 +8,21 @@ captions are numbered by their place in the file, which is checked against the r
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from string import ascii_uppercase
 from typing import Any
 
 from coinkit.data.doctor.needs import FileNeeded
-from coinkit.data.mathvista import ID_PREFIX, option_letter
+from coinkit.data.mathvista import ID_PREFIX
+from coinkit.datasets.annotation_files import KINDS, SHOWN, Given, Gold, read_json
 from coinkit.datasets.instruction_rows import Row
 from coinkit.datasets.origins import Origin, wrong_origin
 from coinkit.datasets.places import Places, file_needed, first_file, missing_file, places
 from coinkit.errors import DataError, Problem, unknown
 
-LETTERS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ'
-SHOWN = 3  # ids named in a problem
 KEYS = ('kind', 'path', 'splits', 'split', 'join', 'subset', 'optional', 'source')
-
-
-@dataclass(frozen=True)
-class Gold:
-    """What an annotation says of one question."""
-
-    references: tuple[str, ...]
-    context: Mapping[str, Any] = field(default_factory=dict)
-    image: str = ''  # name of the picture, where the annotation has it
-    counts: bool = True  # must have a row
 
 
 @dataclass(frozen=True)
@@ -62,6 +51,8 @@ class Annotations:
                      for key in ('path', 'splits') if key in given and not _are_places(given[key])]
         if given['kind'] == 'scienceqa' and not given.get('splits'):
             problems.append(Problem(f'{where}.splits', "missing; kind='scienceqa' needs the path of pid_splits.json."))
+        if not isinstance(given.get('split', ''), str):
+            problems.append(Problem(f'{where}.split', f'given {given["split"]!r}, allowed: the name of a split.'))
         if given.get('join', 'checked') not in ('checked', 'position'):
             problems.append(unknown(f'{where}.join', 'join', str(given['join']), ('checked', 'position')))
         return problems + wrong_origin(f'{where}.source', given.get('source', ''))
@@ -85,73 +76,16 @@ class Annotations:
         splits = first_file(places(root, self.splits)) if self.splits else None
         if file is None or self.splits and splits is None:
             return None
+        blob = read_json(file)
         try:
-            return KINDS[self.kind](read_json(file), self, splits)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DataError(f"{file}: is not what annotations of kind '{self.kind}' are read from "
-                            f'({type(error).__name__}: {error}). Give the official file.') from error
+            return KINDS[self.kind](blob, Given(file, splits, self.split))
+        except DataError as error:
+            raise DataError(f"{error} This is not what annotations of kind '{self.kind}' are read from; give the official "
+                            'file.') from error
 
 
 def _are_places(given: Any) -> bool:
     return isinstance(given, str) or isinstance(given, list | tuple) and all(isinstance(each, str) for each in given)
-
-
-def read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_bytes().decode('utf-8-sig'))
-    except (OSError, ValueError) as error:
-        raise DataError(f'{path}: cannot be read as JSON ({error}). Download it again.') from error
-
-
-# --- the files --------------------------------------------------------------------------------------------------
-
-
-def _scienceqa(problems: Any, given: Annotations, splits: Path | None) -> dict[str, Gold]:
-    """problems.json with pid_splits.json: all ids of the split, with and without a picture."""
-    return {str(pid): _option(problems[str(pid)]) for pid in read_json(splits)[given.split]}  # type: ignore[arg-type]
-
-
-def _option(problem: Mapping[str, Any]) -> Gold:
-    index, count = int(problem['answer']), len(problem['choices'])
-    return Gold((LETTERS[index],), {'num_choices': count, 'gold_index': index})
-
-
-def _textvqa(blob: Any, *_: Any) -> dict[str, Gold]:
-    """TextVQA_0.5.1_val.json: ten answers each."""
-    return {str(each['question_id']): Gold(tuple(map(str, each['answers']))) for each in blob['data']}
-
-
-def _gqa(blob: Any, *_: Any) -> dict[str, Gold]:
-    """testdev_balanced_questions.json, or a file of all questions, of which the balanced ones count."""
-    return {str(key): Gold((str(each['answer']),), {'is_balanced': each.get('isBalanced', True)},
-                           counts=each.get('isBalanced', True)) for key, each in blob.items()}
-
-
-def _mathvista(blob: Any, *_: Any) -> dict[str, Gold]:
-    """MathVista's annot_testmini.json, by problem number."""
-    found = {}
-    for number, each in blob.items():
-        choices = each.get('choices')
-        option = option_letter(choices, each['answer']) if choices else None
-        if choices and option is None:
-            raise ValueError(f'the answer {each["answer"]!r} of problem {number} is none of its choices')
-        found[str(number)] = Gold((str(each['answer']),), {
-            'question_type': each['question_type'], 'answer_type': each['answer_type'], 'choices': choices,
-            **({'answer_option': option} if option else {})})
-    return found
-
-
-def _coco_captions(blob: Any, *_: Any) -> dict[str, Gold]:
-    """val_coco_type_3000.json: image ids are 1, 2... in the order of the test file."""
-    captions: dict[str, list[str]] = {str(each['id']): [] for each in blob['images']}
-    for each in blob['annotations']:
-        captions[str(each['image_id'])].append(str(each['caption']))
-    return {str(each['id']): Gold(tuple(captions[str(each['id'])]), {'image_id': each['id']},
-                                  PurePosixPath(str(each.get('file_name', ''))).name) for each in blob['images']}
-
-
-KINDS: dict[str, Callable[[Any, Annotations, Path | None], dict[str, Gold]]] = {
-    'scienceqa': _scienceqa, 'textvqa': _textvqa, 'gqa': _gqa, 'mathvista': _mathvista, 'coco_captions': _coco_captions}
 
 
 # --- the join ---------------------------------------------------------------------------------------------------
@@ -192,7 +126,7 @@ def _other_answers(rows: Sequence[Row], golds: Sequence[Gold], given: Annotation
 
 def _agrees(answer: str, gold: Gold) -> bool:
     option = gold.context.get('answer_option')
-    if 'gold_index' in gold.context and (len(answer) != 1 or answer not in LETTERS):
+    if 'gold_index' in gold.context and (len(answer) != 1 or answer not in ascii_uppercase):
         return True  # the row spells its option
     return answer.strip() in (*gold.references, option)
 

@@ -14,7 +14,7 @@ FOLDER = 'GQA'
 def read(files: Files, split: str, advance: Advance) -> Iterator[Item | LeftOut]:
     for name, value in members(files['questions'], advance):
         record = Record(value, files['questions'], f"'{name}'")
-        if record.value.get('isBalanced', True) is not True:
+        if not record.flag('isBalanced', True):
             yield LeftOut(name, 'it is not balanced')
             continue
         answer = record.text('answer')

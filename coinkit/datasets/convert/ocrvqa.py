@@ -28,8 +28,10 @@ def _book(record: Record, name: str) -> Iterator[Item]:
     questions, answers = record.texts('questions'), record.texts('answers')
     if len(questions) != len(answers):
         raise record.wrong(f'has {len(questions)} questions and {len(answers)} answers')
-    # covers are stored under the book's id with the ending of their address
-    ending = PurePosixPath(urlsplit(record.text('imageURL')).path).suffix or '.jpg'
+    try:  # covers are stored under the book's id with the ending of their address
+        ending = PurePosixPath(urlsplit(record.text('imageURL')).path).suffix or '.jpg'
+    except ValueError as error:
+        raise record.wrong(f"'imageURL' is no address ({error})") from error
     for number, (question, answer) in enumerate(zip(questions, answers, strict=True)):
         yield Item(f'{name}_{number}', f'{FOLDER}/images/{name}{ending}', question.strip(), answer.strip())
 

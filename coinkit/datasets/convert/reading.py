@@ -14,13 +14,15 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from coinkit.data.strict_json import TwiceInObject, decode
+from coinkit.datasets.shown import shown
 from coinkit.errors import DataError, nearest
 
 CHUNK_BYTES = 1 << 20
 MAX_VALUE_CHARS = 1 << 26  # of one record; more is a file that is broken, or another one
 _NUMBER_GOES_ON = re.compile(r'[-+.eE\d]*\Z')  # up to where the text was read: '1.' may become 1.5
 _SPACE = re.compile(r'[ \t\r\n]*')
-_DECODER = json.JSONDecoder()
+_DECODER: json.JSONDecoder = decode.__self__  # type: ignore[attr-defined]  # the same one, for its raw_decode
 _CURE = 'Download it again.'
 
 Advance = Callable[[int], None]  # told the bytes that were read
@@ -87,6 +89,8 @@ class _Text:
                 value, end = _DECODER.raw_decode(self._text, self._at)
             except RecursionError as error:
                 raise self.wrong('it is nested too deep') from error
+            except TwiceInObject as error:
+                raise self.wrong(str(error)) from error
             except ValueError as error:
                 if len(self._text) - self._at > MAX_VALUE_CHARS or not self._more():
                     raise self.wrong(str(error)) from error
@@ -188,16 +192,23 @@ class Record:
     def name_of(self, key: str) -> str:
         """An id: a text or a whole number, as text."""
         found = self._get(key, (str, int), 'a text or a whole number')
-        if isinstance(found, bool) or found == '':
+        if isinstance(found, bool) or not str(found).strip():
             raise self.wrong(f"'{key}' is {found!r}; a text or a whole number is wanted")
         return str(found)
+
+    def flag(self, key: str, default: bool) -> bool:
+        """True or false; `default` where there is nothing."""
+        return self._get(key, bool, 'true or false') if key in self.value else default
+
+    def listed(self, key: str) -> list[Any]:
+        return self._get(key, list, 'a list')
 
     def texts(self, key: str) -> list[str]:
         """A list of texts; of annotators (one object each), what they answered."""
         listed = [each.get('answer') if isinstance(each, Mapping) else each for each in self._get(key, list, 'a list')]
         wrong = [each for each in listed if not isinstance(each, str)]
         if wrong:
-            raise self.wrong(f"'{key}' holds {wrong[0]!r}; texts are wanted")
+            raise self.wrong(f"'{key}' holds {shown(wrong[0])}; texts are wanted")
         return listed
 
     def _get(self, key: str, kind: type | tuple[type, ...], words: str) -> Any:
@@ -206,7 +217,7 @@ class Record:
             raise self.wrong(f"has no '{key}'. Its keys: {', '.join(keys) or 'none'}. {nearest(key, keys)}".strip())
         found = self.value[key]
         if not isinstance(found, kind):
-            raise self.wrong(f"'{key}' is {json.dumps(found)[:60]}; {words} is wanted")
+            raise self.wrong(f"'{key}' is {shown(found)}; {words} is wanted")
         return found
 
     def wrong(self, why: str) -> DataError:

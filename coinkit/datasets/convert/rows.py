@@ -43,6 +43,8 @@ def most_frequent(answers: Iterable[str]) -> str:
 
 def checked(item: Item, *, instruction_asks: bool = False) -> Item | LeftOut:
     """The item, unless no row can be made of it; `instruction_asks`: the question is in the instruction."""
+    if not item.id.strip():
+        return LeftOut(item.id, 'its id is blank')
     if not item.question.strip() and not instruction_asks:
         return LeftOut(item.id, 'its question is empty')
     if IMAGE in item.question or _INLINE in item.question:

@@ -72,6 +72,7 @@ def test_a_large_file_is_never_in_memory(tmp_path):
     (b'{"a": {"b": 1', "at 'a': is not valid JSON"), (b'{"a": 1', 'cut short'), (b'{"a": 1,}', "'}' stands where"),
     (b'{"a": 1 "b": 2}', "stands where ','"), (b'{"a": 1}}', "'}' follows"), (b'{"a": 1}[', 'after its end'),
     (b'[1, 2]', 'holds a list; an object'), (b'{1: 2}', "'1' stands where"), (b'{"a": 1, "a": 2}', "has 'a' twice"),
+    (b'{"a": {"b": 1, "b": 2}, "c": 1}', "at 'a': .* the key 'b' is there twice"),
     (b'{"a": nul}', 'not valid JSON'), (b'{"a": "\xff"}', 'no UTF-8 text near byte 7'), (b'\xff\xfe{\x00', 'no UTF-8'),
     (b'{"a": "\x00"}', 'not valid JSON'), (b'\x00\x00', 'not valid JSON')])
 def test_a_broken_object_is_one_error_with_its_place(tmp_path, chunk, content, message):
