@@ -7,6 +7,7 @@ provided it, so two plug-ins that claim one name are both named.
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ except EOFError:  # its yapf writes a cache at the very first import, and anothe
     time.sleep(1.0)
     from mmengine.registry import Registry as MMEngineRegistry
 
-from coinkit.errors import ConfigError, PluginError, Problem, UnknownName, unknown
+from coinkit.errors import ConfigError, PluginError, Problem, UnknownName, raise_problems, unknown
 
 _BUILTINS = 'coinkit.builtins'  # imported by name at the first look-up: the built-in components come in like any others
 
@@ -60,11 +61,15 @@ def providing(name: str, file: str = '') -> Iterator[None]:
 
 
 class Registry(MMEngineRegistry):
-    """Components of one kind by name; classes are imported when first asked for."""
+    """Components of one kind by name; classes are imported when first asked for.
 
-    def __init__(self, kind: str):
+    A `checked` registry builds nothing from arguments that the class's own `preflight` refuses.
+    """
+
+    def __init__(self, kind: str, *, checked: bool = False):
         super().__init__(kind, scope='coinkit', locations=[_BUILTINS])
         self._entries: dict[str, Entry] = {}
+        self._checked = checked
 
     def add(self, name: str, target: str | type, *, provider: str | None = None, aliases: tuple[str, ...] = ()) -> None:
         """Register 'module:Class' (or a class) under a name; the same plug-in may say the same thing twice."""
@@ -119,7 +124,12 @@ class Registry(MMEngineRegistry):
         if 'type' not in arguments:
             raise ConfigError(Problem('', f"a {self.name} needs 'type'; given {dict(cfg)!r}.",
                                       f"Allowed: {', '.join(self.names())}."))
-        return self.get(arguments.pop('type'))(**arguments)
+        cls = self.get(arguments.pop('type'))
+        check_it = getattr(cls, 'preflight', None) if self._checked else None
+        if check_it is not None:
+            inspect.signature(cls).bind(**arguments)  # a name that it does not take is the constructor's error
+            raise_problems(check_it(**arguments))
+        return cls(**arguments)
 
     def entry(self, name: str) -> Entry:
         """What is registered under a name, without importing it."""
@@ -177,7 +187,7 @@ def _origin(entry: Entry) -> str:
 
 
 BACKBONES = Registry('backbone')  # vision-language models: encode, forward, generate
-METHODS = Registry('method')  # continual-learning methods and other per-run plug-ins
+METHODS = Registry('method', checked=True)  # continual-learning methods and other per-run plug-ins
 DATASETS = Registry('dataset')  # records of a task
 METRICS = Registry('metric')  # predictions -> score
 STRATEGIES = Registry('strategy')  # one device, DDP, DeepSpeed

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 import coinkit
-from coinkit.errors import ConfigError, PluginError, UnknownName
+from coinkit.errors import ConfigError, PluginError, Problem, UnknownName
 from coinkit.registry import BACKBONES, METHODS, METRICS, REGISTRIES, Registry, providing
 
 
@@ -97,6 +97,37 @@ def test_mmengines_decorator_comes_through_the_same_door(registry) -> None:
 def test_build_needs_a_type() -> None:
     with pytest.raises(ConfigError, match="a method needs 'type'"):
         METHODS.build(dict(rank=8))
+
+
+BAD = {'FineTune': dict(rank=0), 'MoELoRA': dict(rank=7), 'CIA': dict(ema_fixed=1.5), 'DynamicEMA': dict(ema_fixed=1.5),
+       'InstructionGroups': dict(threshold=2.0), 'MRLoRA': dict(router_samples=0), 'OLoRA': dict(olora_lambda=-1.0),
+       'LwF': dict(temperature=0.0), 'MAS': dict(mas_output='words'), 'Replay': dict(ratio=2.0, replay_mode='ratio'),
+       'Joint': dict(joint_epochs=0.0, joint_steps='pass'), 'SingleTask': dict(expert_recipe='none')}
+UNCHECKED = {'ZeroShot'}  # takes no arguments
+
+
+def test_every_method_with_bad_values_is_here() -> None:
+    assert {entry.name for entry in METHODS.entries(provider='coinkit') if not entry.alias_of} <= {*BAD, *UNCHECKED}
+
+
+@pytest.mark.parametrize('name', BAD)
+def test_a_method_is_not_built_from_values_that_no_run_can_use(name: str) -> None:
+    with pytest.raises(ConfigError, match=next(iter(BAD[name]))):
+        METHODS.build(dict(type=name, **BAD[name]))
+    assert type(METHODS.build(dict(type=name))).__name__ == name
+
+
+def test_a_name_that_a_method_does_not_take_is_the_constructors_error(registry) -> None:
+    with pytest.raises(TypeError, match="unexpected keyword argument 'ema_fix'"):
+        METHODS.build(dict(type='DynamicEMA', ema_fix=0.5))
+
+    class Strict:
+        @classmethod
+        def preflight(cls, **given: int) -> list[Problem]:
+            return [Problem('thing: x', 'is never right.')]
+
+    registry.add('Strict', Strict)
+    assert isinstance(registry.build(dict(type='Strict')), Strict), 'only methods are checked: data is looked at elsewhere'
 
 
 def test_public_names_load_lazily() -> None:

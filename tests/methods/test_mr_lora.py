@@ -96,11 +96,16 @@ def test_arguments_that_say_the_same_are_no_problem() -> None:
 
 
 def test_a_merged_start_must_have_the_routers_rank_and_alpha(tmp_path: Path) -> None:
-    (tmp_path / 'adapter_config.json').write_text(json.dumps({'r': 16, 'lora_alpha': 32}))
+    """Told before the run; a method is built without it, to answer with what was trained."""
+    run = config('mr_lora', tasks=('GQA',))
+    datasets = StreamDatasets(resolve_stream(run), run.data)
     merged = dict(router_init='merged', router_start=str(tmp_path), rank=16)
-    (problem,) = MRLoRA.preflight(**merged)
+    (absent,) = MRLoRA.preflight_run(run, datasets, **merged)
+    assert 'is no PEFT folder' in str(absent)
+    (tmp_path / 'adapter_config.json').write_text(json.dumps({'r': 16, 'lora_alpha': 32}))
+    (problem,) = MRLoRA.preflight_run(run, datasets, **merged)
     assert 'its rank is 16 and its alpha 32, the router has 16 and 256' in str(problem)
-    assert MRLoRA.preflight(**merged, router_alpha=32.0) == []
+    assert MRLoRA.preflight_run(run, datasets, **merged, router_alpha=32.0) == MRLoRA.preflight(**merged) == []
 
 
 def test_more_records_than_a_task_has_are_refused_by_preflight() -> None:

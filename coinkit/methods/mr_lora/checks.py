@@ -34,27 +34,22 @@ def argument_problems(*, prompt: str | None = None, alphabet: str = ALPHABET, le
         problems += unread('methods', given, ('router_epochs',), f'router_steps={given["router_steps"]}')
     if given.get('router_parse') == 'upstream' and given.get('router_fallback') != 'random':  # as which it draws
         problems += unread('methods', given, ('router_fallback',), "router_parse='upstream'")
-    problems += _start_problems(given.get('router_init', 'base'), router_start) or _start_sizes(given, router_start)
+    init = given.get('router_init', 'base')
+    if (init == 'merged') != (router_start is not None):
+        problems.append(Problem('methods: router_start', f'{router_start!r} given with router_init={init!r}.',
+                                "Only router_init='merged' starts from a PEFT LoRA folder, router_start."))
     problems += prompt_problems(prompt) if prompt is not None else []
     lora = {key: given[key] for key in ('rank', 'dropout') if key in given}
     return problems + alphabet_problems(alphabet, letters or {}) + FineTune.preflight(**lora)
 
 
-def _start_problems(init: str, start: str | None) -> list[Problem]:
-    where = 'methods: router_start'
-    if (init == 'merged') != (start is not None):
-        return [Problem(where, f'{start!r} given with router_init={init!r}.',
-                        "Only router_init='merged' starts from a PEFT LoRA folder, router_start.")]
-    if start is not None and not (Path(start) / 'adapter_config.json').is_file():
-        return [Problem(where, f"'{start}' is no PEFT folder (adapter_config.json).")]
-    return []
-
-
-def _start_sizes(given: Mapping[str, Any], start: str | None) -> list[Problem]:
-    """Rank and scale of the start: they must be the router's."""
+def _start_problems(given: Mapping[str, Any], start: str | None) -> list[Problem]:
+    """The folder of the start: there, and of the router's rank and scale."""
     if start is None:
         return []
     path = Path(start) / 'adapter_config.json'
+    if not path.is_file():
+        return [Problem('methods: router_start', f"'{start}' is no PEFT folder (adapter_config.json).")]
     try:
         config = json.loads(path.read_text(encoding='utf-8'))
         found = int(config['r']), float(config['lora_alpha'])
@@ -69,12 +64,12 @@ def _start_sizes(given: Mapping[str, Any], start: str | None) -> list[Problem]:
 
 
 def run_problems(config: Any, datasets: Any, *, alphabet: str = ALPHABET, letters: Mapping[str, str] | None = None,
-                 router_samples: int = 20, **_: Any) -> list[Problem]:
-    """A letter for every task, and as many records as the router is to see."""
+                 router_samples: int = 20, router_start: str | None = None, **given: Any) -> list[Problem]:
+    """A letter for every task, as many records as the router is to see, and where it starts."""
     names = [task.name for task in datasets.stream]
     sizes = [len(datasets.train(index)) for index in range(len(names))] if len(names) > 1 else []  # one task needs no router
     known = [task.name for task in config.benchmark.tasks]
-    return [*stream_problems(datasets.stream, known, alphabet, letters or {}),
+    return [*_start_problems(given, router_start), *stream_problems(datasets.stream, known, alphabet, letters or {}),
             *(Problem('methods: router_samples', f'{router_samples} given, but the training set of {name} has {size} rows.',
                       f'Give at most {min(sizes)}.') for name, size in zip(names, sizes, strict=False)
               if router_samples > size)]
