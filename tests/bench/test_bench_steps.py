@@ -8,6 +8,13 @@ from pathlib import Path
 import pytest
 
 
+def test_every_method_that_trains_is_there():
+    bench = runpy.run_path(str(Path(__file__).with_name('bench_steps.py')))
+    assert set(bench['METHODS']) == {'MoELoRA', 'OLoRA', 'CIA', 'MAS', 'EWC', 'LwF', 'Replay', 'MRLoRA', 'SingleTask'}
+    for name, methods in bench['METHODS'].items():
+        assert methods[-1]['type'] == name and bench['LIMITS'][name] == (1.5 if name == 'LwF' else 1.1)
+
+
 @pytest.mark.slow
 def test_no_method_makes_a_step_much_slower_than_fine_tune_s():
     bench = runpy.run_path(str(Path(__file__).with_name('bench_steps.py')))
