@@ -85,6 +85,7 @@ class Evaluator:
         state.strategy.barrier()
         record = self._score(path, task, name, signature) if state.strategy.is_main else {}
         record |= {'notes': notes} if notes else {}
+        record |= {'right': right} if routes is not None and (right := self._right_stages(j)) else {}
         return state.strategy.gather_json(record)[0]
 
     def _routes(self, task: Task, samples: Sequence[Sample]) -> list[str] | None:
@@ -104,6 +105,17 @@ class Evaluator:
             what = f'unknown stage {wrong[0]!r}' if wrong else f'{len(keys)} routes for {len(samples)} queries'
             raise RunError(f"coinkit_route of plug-in '{plugin}': {what}. Finished stages: {', '.join(sorted(known))}.")
         return list(keys)
+
+    def _right_stages(self, j: int) -> list[str]:
+        """Stages that are right for a task's questions, for the report; none before the task is trained."""
+        state = self.state
+        if j > state.index:
+            return []
+        task = state.stream[j].name
+        for plugin in map(state.hooks.plugins.get, state.hooks.implementers('coinkit_route')):
+            if hasattr(plugin, 'right_stages'):
+                return list(plugin.right_stages(state, task))
+        return [state.stage_of(task)]
 
     def _signature(self, name: str, task: Task, fingerprint: str, routes: list[str] | None) -> str:
         """Equal signatures: the same weights answer the same questions under the same settings."""

@@ -82,6 +82,9 @@ class CIA(FineTune):
     def coinkit_route(self, state: Any, queries: Sequence[Query]) -> list[str] | None:
         return self.groups.coinkit_route(state, queries)
 
+    def right_stages(self, state: Any, task: str) -> list[str]:
+        return self.groups.right_stages(state, task)
+
     def coinkit_state_dict(self, state: Any) -> dict[str, Any]:
         return {'groups': self.groups.coinkit_state_dict(state), 'ema': self.ema.coinkit_state_dict(state)}
 

@@ -166,6 +166,10 @@ class InstructionGroups:
         same = [group for group in self.codebook.groups if links[group.tasks[0]].answers == links[task].answers]
         return (same or self.codebook.groups)[-1].stage
 
+    def right_stages(self, state: Any, task: str) -> list[str]:
+        """The newest adapter of the task's group, whatever task of the group trained it last."""
+        return [group.stage for group in self.codebook.groups if task in group.tasks][-1:]
+
     def templates(self, state: Any) -> Templates:
         return Templates(state.config.benchmark.templates)
 

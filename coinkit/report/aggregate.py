@@ -3,6 +3,7 @@
 `RUN/seed-N/` and `RUN/order-NAME/` are found under RUN. Over seeds every cell and every metric is aggregated; over
 orders only what does not depend on the order of stages (metrics, and each task by its name). The standard deviation is
 the sample one (n - 1). Where one member lacks a value, the mean is None and the lack is listed: nothing is skipped.
+Rows of stages in which a method trains nothing (Joint before the last task, ZeroShot) are not owed: `only` says so, once.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from coinkit.errors import DataError
 from coinkit.report.continual import measure
 from coinkit.report.cost import read_cost
+from coinkit.report.events import read_events
 from coinkit.report.matrix_io import FILE, read_matrix
 from coinkit.report.routing import Routing, read_routing, summed
 from coinkit.types import ScoreMatrix
@@ -45,6 +47,7 @@ class Run:
     path: Path | None = None
     routing: Routing | None = None  # where a routing method sent the test samples; summed over seeds
     cost: Mapping[str, Stat] | None = None  # see cost.py
+    only: str = ''  # which rows there are, where the run owes no others: its `missing` does not list those
 
     @property
     def directory(self) -> Path | None:
@@ -58,13 +61,15 @@ def run_of_matrix(name: str, matrix: ScoreMatrix, *, path: Path | None = None) -
     found = measure(matrix.scores, matrix.zero_shot)
     per_task = {task: {column: Stat(values[j]) for column, values in found.per_task.items()}
                 for j, task in enumerate(matrix.tasks)}
-    missing = tuple(f'after stage {i} ({matrix.tasks[i - 1]}): {matrix.tasks[j - 1]}' for i, j in found.missing)
     folder = path if path is not None and path.is_dir() else None
+    unowed, only = _unowed(matrix, folder)
+    missing = tuple(f'after stage {i} ({matrix.tasks[i - 1]}): {matrix.tasks[j - 1]}' for i, j in found.missing
+                    if i not in unowed)
     routing = read_routing(folder, matrix.tasks) if folder else None
     cost = read_cost(folder, routing) if folder else None
     return Run(name, matrix.tasks, matrix, {key: Stat(value) for key, value in found.values.items()}, per_task,
                tuple(map(Stat, found.curve)), missing, path=path, routing=routing,
-               cost=cost and {key: Stat(value) for key, value in cost.items()})
+               cost=cost and {key: Stat(value) for key, value in cost.items()}, only=only)
 
 
 def find_run(path: Path, *, name: str | None = None) -> Run:
@@ -101,7 +106,8 @@ def aggregate(name: str, members: Sequence[Run], *, path: Path | None = None) ->
         tuple(_stat(stats) for stats in zip(*(member.curve for member in members), strict=True)),
         tuple(f'{member.name}: {gap}' for member in members for gap in member.missing), std, tuple(members), path,
         summed([member.routing for member in members]) if same_order else None,
-        None if None in costs else {key: _stat(cost[key] for cost in costs) for key in costs[0]})
+        None if None in costs else {key: _stat(cost[key] for cost in costs) for key in costs[0]},
+        first.only if all(member.only == first.only for member in members) else '')
 
 
 def unique_names(runs: Sequence[Run]) -> tuple[Run, ...]:
@@ -120,6 +126,25 @@ def _aggregate_folders(name: str, path: Path, folders: Sequence[Path], prefix: s
         raise DataError(f'{path}: none of its {len(folders)} {prefix}* folders has a {FILE} yet.')
     run = aggregate(name, [find_run(folder) for folder in done], path=path)
     return replace(run, missing=(*(f'{folder.name}: no {FILE} yet' for folder in waiting), *run.missing))
+
+
+def _unowed(matrix: ScoreMatrix, folder: Path | None) -> tuple[set[int], str]:
+    """Rows (from 1) that no stage was trained for, and in words which there are; without a ledger, as the matrix looks."""
+    events, every = read_events(folder / 'ledger.jsonl') if folder else [], set(range(1, len(matrix.tasks) + 1))
+    empty = {i for i, row in enumerate(matrix.scores, 1) if set(row) == {None}}
+    if events:
+        kinds = {event['event'] for event in events}
+        done = {event['stage'] for event in events if event['event'] == 'stage_done'}
+        skipped = {int(event['stage'].partition('-')[0]) for event in events
+                   if event['event'] == 'stage_skipped' and event['stage'] not in done}
+        unowed = every if 'run_done' in kinds and 'stage_started' not in kinds else skipped & empty
+    elif matrix.zero_shot is not None and empty == every:
+        unowed = every
+    else:
+        unowed = empty if empty == every - {len(every)} and None not in matrix.scores[-1] else set()
+    rows = [str(i) for i in sorted(every - unowed)]
+    kept = 'zero-shot row' if not rows else 'last row' if rows == [str(len(every))] else f'rows {", ".join(rows)}'
+    return unowed, f'only the {kept} of the matrix {"are" if len(rows) > 1 else "is"} measured' if unowed else ''
 
 
 def _natural(path: Path) -> tuple[str, int, str]:

@@ -64,8 +64,8 @@ def _drawings(analysis: Analysis) -> Iterator[Drawing]:
             yield Drawing(f'routing-{file_name(run.name)}' if several else 'routing',
                           f'Which stage answered: {run.name}' if several else 'Which stage answered',
                           route_map(run.routing, last, title=f'after {last.name}'),
-                          'Rows: the task that is tested. Columns: the stage whose expert answered, percent. Outlined: the '
-                          "task's own.")
+                          'Rows: the task that is tested. Columns: the stage whose adapter answered, percent. Outlined: the '
+                          'one that is right for the task.')
 
 
 def _judged(run: Run, suffix: str) -> Iterator[Drawing]:

@@ -26,9 +26,9 @@ def route_map(routing: Routing, stage: StageRoutes, *, title: str = '') -> Figur
         axes = figure.add_subplot()
         for row, task in enumerate(tasks):
             total = sum(stage.counts[task].values())
-            own = routing.stage_names()[routing.tasks.index(task) + 1]
+            right = routing.right_stages(stage, task)
             for column, name in enumerate(columns):
-                _cell(axes, column, row, 100.0 * stage.counts[task].get(name, 0) / total, own=name == own)
+                _cell(axes, column, row, 100.0 * stage.counts[task].get(name, 0) / total, right=name in right)
         _label(axes, names, [shorten(_short(name), 16) for name in columns])
         if title:
             axes.set_title(plain(shorten(title, 60)), pad=12, loc='left')
@@ -36,24 +36,25 @@ def route_map(routing: Routing, stage: StageRoutes, *, title: str = '') -> Figur
 
 
 def _columns(routing: Routing, stage: StageRoutes) -> list[str]:
-    """The stages that could answer, and any other that did."""
+    """The stages that could answer, and any other that did; where tasks share adapters, those that are right for some."""
     used = {name for found in stage.counts.values() for name in found}
     names = routing.stage_names()
-    return [name for number, name in enumerate(names) if name in used or 1 <= number <= stage.stage] \
-        + sorted(used - set(names))
+    could = {name for right in routing.all_right(stage).values() for name in right}
+    could |= set() if routing.shares(stage) else set(names[1:stage.stage + 1])
+    return [name for name in names if name in used | could] + sorted(used - set(names))
 
 
 def _short(name: str) -> str:
     return name.partition('-')[2] or name
 
 
-def _cell(axes: Axes, x: int, y: int, share: float, *, own: bool) -> None:
+def _cell(axes: Axes, x: int, y: int, share: float, *, right: bool) -> None:
     from matplotlib.patches import Rectangle
     fill = cell_color(share)
     if share:
         axes.add_patch(Rectangle((x + 0.02, y + 0.02), 0.96, 0.96, facecolor=fill, linewidth=0))
         axes.text(x + 0.5, y + 0.5, f'{share:.1f}', color=contrast(fill), fontsize=8.5, ha='center', va='center')
-    if own:
+    if right:
         axes.add_patch(Rectangle((x + 0.05, y + 0.05), 0.9, 0.9, facecolor='none', lw=1.1,
                                  edgecolor=contrast(fill) if share else INK))
 

@@ -1,7 +1,9 @@
 """Where a routing method sent the test samples: counts, accuracy and confusion per stage, from the predictions' `route`.
 
-Right is the stage of the sample's own task. Tasks that were not trained yet have no right stage: they are counted and
-left out of the accuracy. What a method noted about its routes (answers that named no expert...) comes from the ledger.
+Which stages are right for a task the method said when the cell was measured (tasks that share an adapter: the newest stage
+of their group); where the ledger does not tell, it is the stage of the task itself. Tasks that were not trained yet have no
+right stage: they are counted and left out of the accuracy. What a method noted about its routes (answers that named no
+expert...) comes from the ledger, too.
 Kept as routing.json (schema coinkit.routing/1), from which a report can be made when the predictions are gone.
 """
 
@@ -10,7 +12,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ class StageRoutes:
     name: str
     counts: Mapping[str, Mapping[str, int]]  # task -> stage that answered -> samples
     notes: Mapping[str, Mapping[str, float]]  # task -> what the method noted
+    right: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # trained task -> right stages, where it was said
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +46,26 @@ class Routing:
         """Of the stage after each task, and before them all."""
         return ['00-zero-shot', *(f'{number:02d}-{_slug(task)}' for number, task in enumerate(self.tasks, 1))]
 
-    def right(self, stage: StageRoutes, task: str) -> float | None:
-        """Percent of the task's samples that its own stage answered; None before the task is trained."""
+    def right_stages(self, stage: StageRoutes, task: str) -> tuple[str, ...]:
+        """Stages that are right for a task after a stage; none before the task is trained."""
         position = self.tasks.index(task) + 1
-        found = stage.counts.get(task)
-        if position > stage.stage or not found:
+        return () if position > stage.stage else stage.right.get(task, (self.stage_names()[position],))
+
+    def all_right(self, stage: StageRoutes) -> dict[str, tuple[str, ...]]:
+        """The right stages of every trained task."""
+        return {task: right for task in self.tasks if (right := self.right_stages(stage, task))}
+
+    def shares(self, stage: StageRoutes) -> bool:
+        """Whether a task's right stage is another one's: the method's tasks share adapters."""
+        names = dict(zip(self.tasks, self.stage_names()[1:], strict=True))
+        return any(right != (names[task],) for task, right in self.all_right(stage).items())
+
+    def right(self, stage: StageRoutes, task: str) -> float | None:
+        """Percent of the task's samples that a right stage answered; None before the task is trained."""
+        right, found = self.right_stages(stage, task), stage.counts.get(task)
+        if not right or not found:
             return None
-        return 100.0 * found.get(self.stage_names()[position], 0) / sum(found.values())
+        return 100.0 * sum(found.get(name, 0) for name in right) / sum(found.values())
 
     def accuracy(self, stage: StageRoutes) -> float | None:
         """Percent over the samples of all trained tasks."""
@@ -67,40 +83,49 @@ class Routing:
 
     @classmethod
     def from_json(cls, blob: Mapping[str, Any]) -> Routing:
-        return cls(tuple(blob['tasks']), tuple(StageRoutes(one['stage'], one['name'], one['confusion'], one['notes'])
-                                               for one in blob['stages']))
+        def stage(one: Mapping[str, Any]) -> StageRoutes:
+            said = {task: tuple(names) for task, names in one.get('right', {}).items()}
+            return StageRoutes(one['stage'], one['name'], one['confusion'], one['notes'], said)
+
+        return cls(tuple(blob['tasks']), tuple(map(stage, blob['stages'])))
 
     def _stage_json(self, stage: StageRoutes) -> dict[str, Any]:
+        right = {task: list(names) for task in stage.counts if (names := self.right_stages(stage, task))}
         return {'stage': stage.stage, 'name': stage.name, 'accuracy': self.accuracy(stage), 'unparsed': self.unparsed(stage),
-                'per_task': {task: self.right(stage, task) for task in stage.counts},
+                'per_task': {task: self.right(stage, task) for task in stage.counts}, 'right': right,
                 'confusion': {task: dict(found) for task, found in stage.counts.items()},
                 'notes': {task: dict(notes) for task, notes in stage.notes.items()}}
 
 
 def read_routing(folder: Path, tasks: Sequence[str]) -> Routing | None:
     """The routes of a run directory; None when nothing was routed."""
-    empty, noted = Routing(tuple(tasks), ()), _notes(folder)
+    empty, said = Routing(tuple(tasks), ()), _said(folder)
     stages = []
     for number, name in enumerate(empty.stage_names()):
         counts = {task: found for task in tasks
                   if (found := _count(folder / 'predictions' / name / f'{_slug(task)}.jsonl'))}
+        cells = {task: said[name, task] for task in counts if (name, task) in said}
         if counts:
-            stages.append(StageRoutes(number, name, counts, {task: noted[name, task] for task in counts
-                                                             if (name, task) in noted}))
+            stages.append(StageRoutes(
+                number, name, counts, {task: dict(cell['notes']) for task, cell in cells.items() if cell.get('notes')},
+                {task: tuple(cell['right']) for task, cell in cells.items() if cell.get('right')}))
     if stages:
         return Routing(empty.tasks, tuple(stages))
     return _kept(folder / FILE, empty.tasks)
 
 
 def summed(routings: Sequence[Routing | None]) -> Routing | None:
-    """Counts and notes over several runs of the same stream, for the stages that all have."""
+    """Counts and notes over several runs of the same stream, for the stages that all have and in which the same is right."""
     if not routings or None in routings:
         return None
     shared = set.intersection(*({stage.name for stage in one.stages} for one in routings))
-    rows = zip(*([stage for stage in one.stages if stage.name in shared] for one in routings), strict=True)
-    return Routing(routings[0].tasks, tuple(
-        StageRoutes(same[0].stage, same[0].name, _added([stage.counts for stage in same]),
-                    _added([stage.notes for stage in same])) for same in rows))
+    rows = zip(*([(stage, one.all_right(stage)) for stage in one.stages if stage.name in shared] for one in routings),
+               strict=True)
+    stages = tuple(
+        StageRoutes(same[0][0].stage, same[0][0].name, _added([stage.counts for stage, _ in same]),
+                    _added([stage.notes for stage, _ in same]), same[0][1])
+        for same in rows if all(right == same[0][1] for _, right in same))
+    return Routing(routings[0].tasks, stages) if stages else None
 
 
 def _added(parts: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
@@ -130,13 +155,10 @@ def _routes(path: Path) -> Iterator[str]:
         yield route
 
 
-def _notes(folder: Path) -> dict[tuple[str, str], dict[str, float]]:
-    """What methods noted while they routed, by stage and task; the newest line of a cell counts."""
-    found: dict[tuple[str, str], dict[str, float]] = {}
-    for record in read_events(folder / 'ledger.jsonl'):
-        if record.get('event') == 'cell_scored' and record.get('notes'):
-            found[record['stage'], record['task']] = dict(record['notes'])
-    return found
+def _said(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    """What the ledger says of each cell, by stage and task; the newest line of a cell counts."""
+    return {(record['stage'], record['task']): record for record in read_events(folder / 'ledger.jsonl')
+            if record.get('event') == 'cell_scored'}
 
 
 def _kept(path: Path, tasks: tuple[str, ...]) -> Routing | None:

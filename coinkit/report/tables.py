@@ -67,8 +67,17 @@ def metrics_table(runs: Sequence[Run], *, aliases: bool = False) -> Table:
     shown = [formula for formula in FORMULAS if (aliases or not formula.alias_of)
              and any(formula.name in run.metrics for run in runs)]
     rows = tuple((run.name, tuple(run.metrics.get(formula.name, Stat(None)) for formula in shown)) for run in runs)
-    notes = tuple(f'{formula.name} {ARROWS[formula.direction]} = {formula.text}' for formula in shown)
+    notes = (*(f'{formula.name} {ARROWS[formula.direction]} = {formula.text}' for formula in shown), *_rows_notes(runs))
     return Table('metrics', 'continual metrics', 'run', tuple(formula.name for formula in shown), rows, notes)
+
+
+def _rows_notes(runs: Sequence[Run]) -> tuple[str, ...]:
+    """Why some runs lack metrics: a line for all that have the same rows."""
+    names: dict[str, list[str]] = {}
+    for run in runs:
+        if run.only:
+            names.setdefault(run.only, []).append(run.name)
+    return tuple(f'{", ".join(same)}: {only}; metrics that need other rows have no value.' for only, same in names.items())
 
 
 def single_metrics_table(run: Run) -> Table:
@@ -78,7 +87,8 @@ def single_metrics_table(run: Run) -> Table:
     rows = tuple((names.get(formula.name, formula.name), (
         run.metrics[formula.name], f'{ARROWS[formula.direction]} {formula.direction}', formula.text, formula.note))
         for formula in FORMULAS if not formula.alias_of and formula.name in run.metrics)
-    return Table('metrics', f'{run.name}: continual metrics', 'metric', ('value', 'better', 'formula', ''), rows)
+    return Table('metrics', f'{run.name}: continual metrics', 'metric', ('value', 'better', 'formula', ''), rows,
+                 _rows_notes([run]))
 
 
 def task_table(run: Run) -> Table:
@@ -90,15 +100,24 @@ def task_table(run: Run) -> Table:
 
 
 def routing_table(run: Run) -> Table:
-    """Per stage: percent of each task's samples that its own stage answered; unparsed where the method counts it."""
+    """Per stage: percent of each task's samples that a right stage answered; unparsed where the method counts it."""
     routing, rows = run.routing, []
     for stage in routing.stages:
         shares = [Stat(routing.right(stage, task)) for task in routing.tasks]
         count = routing.unparsed(stage)
         label = f'{stage.stage} {run.tasks[stage.stage - 1]}' if stage.stage else '0 zero-shot'
         rows.append((label, (*shares, Stat(routing.accuracy(stage)), '–' if count is None else str(count))))
-    return Table(f'routing-{file_name(run.name)}', f'{run.name}: routed to the stage of the task itself, percent', 'after',
-                 (*routing.tasks, 'all', 'unparsed'), tuple(rows))
+    last = routing.stages[-1]
+    if not routing.shares(last):
+        title, notes = 'routed to the stage of the task itself, percent', ()
+    else:
+        title, answers = 'routed to the stage that is right for the task, percent', {}
+        for task, right in routing.all_right(last).items():
+            answers.setdefault(' or '.join(right), []).append(task)
+        listed = '; '.join(f'{stage} for {", ".join(tasks)}' for stage, tasks in answers.items())
+        notes = (f'Tasks share adapters. Right after {last.name}: {listed}.',)
+    return Table(f'routing-{file_name(run.name)}', f'{run.name}: {title}', 'after', (*routing.tasks, 'all', 'unparsed'),
+                 tuple(rows), notes)
 
 
 def cost_table(runs: Sequence[Run]) -> Table:
@@ -107,8 +126,9 @@ def cost_table(runs: Sequence[Run]) -> Table:
     for run in runs:
         cost = run.cost or dict.fromkeys((TRAINED, STORED, SECONDS), Stat(None))
         rows.append((run.name, (_millions(cost[TRAINED]), _millions(cost[STORED]), cost[SECONDS])))
-    notes = ('trained: the most that any phase trains. stored: adapters of the stages that answer after the last one, and '
-             "the method's own tensors. train seconds: data passes included, measuring not.",)
+    notes = ('trained: the most that any phase trains. stored: adapters of the stages that answer after the last one (of '
+             "earlier ones the blocks that answer), and the method's own tensors. train seconds: data passes included, "
+             'measuring not.',)
     return Table('cost', 'cost', 'run', ('trained (M)', 'stored (M)', 'train seconds'), tuple(rows), notes)
 
 

@@ -14,6 +14,7 @@ from coinkit.engine.launch import write_report
 from coinkit.engine.schedule import PhaseSchedule
 from coinkit.methods.cia import CIA
 from coinkit.plugins import RunHooks
+from coinkit.report.routing import read_routing
 from coinkit.testing.small_runs import adapter, config, digest, events, logged, matrix, write_config
 
 TASKS = ('ScienceQA', 'TextVQA', 'GQA')  # two groups; GQA joins TextVQA's
@@ -45,6 +46,16 @@ def test_every_task_is_answered_by_its_groups_newest_adapter(run: Path) -> None:
               for path in (run / 'predictions' / '03-gqa').glob('*.jsonl')}
     assert routes == {'scienceqa': {'01-scienceqa'}, 'textvqa': {'03-gqa'}, 'gqa': {'03-gqa'}}
     assert len({each['adapter_sha256'] for each in events(run, 'stage_done')}) == 4
+
+
+def test_the_report_knows_which_adapter_is_right(run: Path) -> None:
+    """Every route is: ScienceQA's to its own adapter, TextVQA's to the one that its group got last, as the ledger says."""
+    said = {(each['stage'], each['task']): each['right'] for each in events(run, 'cell_scored')}
+    assert said['02-textvqa', 'TextVQA'] == ['02-textvqa'] and said['03-gqa', 'TextVQA'] == ['03-gqa']
+    assert said['03-gqa', 'ScienceQA'] == ['01-scienceqa']
+    routing = read_routing(run, TASKS)
+    assert [routing.accuracy(stage) for stage in routing.stages] == [100.0] * 3
+    assert routing.shares(routing.stages[2]) and not routing.shares(routing.stages[1])
 
 
 def test_only_the_task_that_joins_is_averaged(run: Path) -> None:

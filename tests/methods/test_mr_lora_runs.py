@@ -18,6 +18,8 @@ from coinkit.errors import ConfigError
 from coinkit.methods.mr_lora import method, routing
 from coinkit.methods.mr_lora.records import draw_records, routing_records
 from coinkit.methods.mr_lora.routing import Letters, Routed
+from coinkit.report.cost import read_cost
+from coinkit.report.routing import read_routing
 from coinkit.testing import small_runs
 from coinkit.testing.runs import opened
 from coinkit.testing.small_runs import adapter, config, events
@@ -68,6 +70,13 @@ def again(engine: Any, finished: Path, tmp_path: Path) -> Any:
         engine.test(of_two_tasks(), copy, stage='2')
         return copy
     return run
+
+
+def test_it_stores_an_expert_for_each_task_and_one_router(finished: Path, single: Path) -> None:
+    """P(r) and the projector for every task, the router's P(r) once, whatever the number of stages that carry one."""
+    expert = read_cost(single, read_routing(single, small_runs.TASKS))['stored'] / 2
+    router = sum(value.numel() for name, value in adapter(finished, SECOND).items() if '.routing.' in name)
+    assert router > 0 and read_cost(finished, read_routing(finished, small_runs.TASKS))['stored'] == 2 * expert + router
 
 
 def answers(folder: Path, stage: str, task: str) -> list[dict[str, Any]]:

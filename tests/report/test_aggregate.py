@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import pytest
 
 from coinkit.errors import DataError
 from coinkit.report.aggregate import Stat, aggregate, find_run, run_of_matrix, unique_names
+from coinkit.report.analysis import Analysis
+from coinkit.report.html import render
 from coinkit.report.matrix_io import write_matrix
 from coinkit.types import ScoreMatrix
 
@@ -69,6 +74,37 @@ def test_unfinished_matrices_are_filled_up():
     run = run_of_matrix('r', ScoreMatrix(('a', 'b'), ((80.0, None),)))
     assert run.matrix.scores[1] == (None, None)
     assert run.missing == ('after stage 2 (b): a', 'after stage 2 (b): b')
+
+
+LEDGERS = {  # stages that were begun: skipped or done
+    'joint': (['stage_started 01-a', 'stage_skipped 01-a', 'stage_started 02-b', 'stage_done 02-b'], 'last row'),
+    'sequential': (['stage_started 01-a', 'stage_done 01-a', 'stage_started 02-b', 'stage_done 02-b'], ''),
+    'zero shot': (['stage_done 00-zero-shot', 'run_done 0'], 'zero-shot row'),
+    'begun': (['stage_done 00-zero-shot'], '')}
+
+
+@pytest.mark.parametrize('kind', LEDGERS)
+def test_rows_that_nothing_was_trained_for_are_not_missing(tmp_path, kind):
+    """And the others are, whatever the method."""
+    events, only = LEDGERS[kind]
+    lines = [dict(zip(('event', 'stage'), event.split(), strict=True), time=1) for event in events]
+    (tmp_path / 'ledger.jsonl').write_text(''.join(json.dumps(line) + '\n' for line in lines))
+    write_matrix(tmp_path / 'matrix.json', ScoreMatrix(('a', 'b'), ((None, None), (None, 60.0)), (1.0, 2.0)))
+    run, seeds = find_run(tmp_path), aggregate('seeds', [find_run(tmp_path)] * 2)
+    gaps = {'last row': [2], 'zero-shot row': [], '': [1, 2]}[only]
+    assert [int(gap.split()[2]) for gap in run.missing] == gaps
+    assert run.only == seeds.only == (f'only the {only} of the matrix is measured' if only else '')
+    page = render(Analysis((run, replace(run, name='other'))))
+    assert ('required cells are missing' in page) == bool(gaps)
+    assert page.count('metrics that need other rows have no value') == bool(only)
+
+
+def test_a_matrix_alone_that_has_but_its_last_row_is_taken_as_it_is():
+    row = ScoreMatrix(('a', 'b', 'c'), ((None,) * 3, (None,) * 3, (1.0, 2.0, 3.0)))
+    run = run_of_matrix('r', row)
+    assert (run.missing, run.only) == ((), 'only the last row of the matrix is measured') and run.metrics['ACC'].mean == 2.0
+    holed = run_of_matrix('r', replace(row, scores=(*row.scores[:2], (1.0, None, 3.0))))
+    assert (len(holed.missing), holed.only) == (4, '')
 
 
 def test_errors(tmp_path):

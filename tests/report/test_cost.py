@@ -19,7 +19,7 @@ TASKS = ('a', 'b')
 ZERO, A, B = '00-zero-shot', '01-a', '02-b'
 
 
-def write_run(folder, *, route=None, trained=10_000_000):
+def write_run(folder, *, route=None, trained=10_000_000, right=()):
     write_matrix(folder / 'matrix.json', ScoreMatrix(TASKS, ((80.0, None), (40.0, 60.0))))
     ledger = [
         ('stage_done', ZERO, 1), ('stage_started', A, 10), ('step_saved', A, 14), ('run_started', None, 100),
@@ -29,6 +29,7 @@ def write_run(folder, *, route=None, trained=10_000_000):
     for event, stage, time in ledger:
         line = {'event': event, 'stage': stage, 'time': time, 'task': 'a'}
         lines.append(line | ({'trained': trained * (1 + (stage == A))} if event == 'phase_done' else {}))
+    lines += [{'event': 'cell_scored', 'stage': B, 'task': task, 'right': [stage]} for task, stage in right]
     (folder / 'ledger.jsonl').write_text(''.join(json.dumps(line) + '\n' for line in lines) + '{"torn')
     for stage, size in ((A, 3), (B, 5)):
         (folder / 'stages' / stage / 'adapter').mkdir(parents=True)
@@ -51,6 +52,26 @@ def test_seconds_leave_out_pauses_and_measuring(tmp_path):
 @pytest.mark.parametrize('route, stored', [({'a': A, 'b': B}, 7 + 11 + 100), ({'a': A, 'b': A}, 7 + 100)])
 def test_the_adapters_of_all_stages_that_answer_are_stored(tmp_path, route, stored):
     assert find_run(write_run(tmp_path, route=route)).cost['stored'].mean == stored
+
+
+def test_an_expert_that_no_question_found_is_stored_where_the_method_says_it_is_right(tmp_path):
+    run = find_run(write_run(tmp_path, route={'a': A, 'b': A}, right=[('a', A), ('b', B)]))
+    assert run.cost['stored'].mean == 7 + 11 + 100
+
+
+@pytest.mark.parametrize('route, stored', [({'a': A, 'b': B}, 2 * 7 + 30 + 100), ({'a': A, 'b': A}, 7 + 30 + 100)])
+def test_what_waits_beside_an_expert_counts_from_the_newest_stage_alone(tmp_path, route, stored):
+    """A router's block: of every stage's, the last one chooses who answers, also when its own expert never does."""
+    write_run(tmp_path, route=route)
+    for stage in (A, B):
+        folder, blocks = tmp_path / 'stages' / stage / 'adapter', {'expert': (True, 2), 'routing': (False, 10)}
+        sizes = {f'bank.q.{block}.{half}': factor * size for block, (_, size) in blocks.items()
+                 for half, factor in (('A', 1), ('B', 2))}
+        save_file({'model.projector': np.zeros(1)} | {name: np.zeros(size) for name, size in sizes.items()},
+                  folder / 'adapter.safetensors')
+        card = {'bank': {'blocks': [{'name': name, 'active': active} for name, (active, _) in blocks.items()]}}
+        (folder / 'card.json').write_text(json.dumps(card))
+    assert find_run(tmp_path).cost['stored'].mean == stored
 
 
 def test_nothing_without_a_trained_stage(tmp_path):
