@@ -90,9 +90,9 @@ class Routing:
         return cls(tuple(blob['tasks']), tuple(map(stage, blob['stages'])))
 
     def _stage_json(self, stage: StageRoutes) -> dict[str, Any]:
-        right = {task: list(names) for task in stage.counts if (names := self.right_stages(stage, task))}
         return {'stage': stage.stage, 'name': stage.name, 'accuracy': self.accuracy(stage), 'unparsed': self.unparsed(stage),
-                'per_task': {task: self.right(stage, task) for task in stage.counts}, 'right': right,
+                'per_task': {task: self.right(stage, task) for task in stage.counts},
+                'right': {task: list(names) for task, names in stage.right.items()},
                 'confusion': {task: dict(found) for task, found in stage.counts.items()},
                 'notes': {task: dict(notes) for task, notes in stage.notes.items()}}
 
