@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from coinkit.data import index as index_module
@@ -85,27 +85,39 @@ def test_odd_names_of_pictures(tmp_path, image):
         assert found or policy != 'error' or image == '.'
 
 
-KEYS = ['id', 'question_id', 'image', 'text', 'answer', 'answers', 'answer_bbox', 'origin_answer_bbox', 'conversations',
-        'choices', 'num_choices', 'gold_index', 'size', 'question_type', 'answer_type', 'category', 'is_balanced', 'prompt',
-        'multiple_choice_answer', 'answer_option']
-SCALARS = (st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4) |
-           st.sampled_from(['A', 'multi_choice', 'text', '[0.1,0.2,0.3,0.4]', '<image>', '<img>a</img>', '../x', 10**400]))
-TURNS = st.lists(st.fixed_dictionaries({}, optional={
-    'from': st.sampled_from(['human', 'gpt', 'user']) | SCALARS | st.lists(SCALARS, max_size=1), 'value': SCALARS}),
-    max_size=3)
-VALUES = SCALARS | st.lists(SCALARS, max_size=5) | st.dictionaries(st.sampled_from(['answer', 'from']), SCALARS) | TURNS
-RECORDS = st.builds(lambda base, more: {**base, **more}, st.sampled_from([ROW, TRAIN, {}]),
-                    st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=4))
+WHOLE = [TRAIN, TRAIN, TRAIN, ROW, {**ROW, 'answer': 'A', 'choices': ['x', 'y'], 'image': ['a.jpg', 'b.jpg']},
+         {'id': 5, 'text': 'Where?', 'answer_bbox': [0.1, 0.2, 0.3, 0.4], 'origin_answer_bbox': '[0,0,1,1]', 'size': [9, 8]},
+         {**ROW, 'question_type': 'multi_choice', 'answer_type': 'text', 'choices': ['a', 'b'], 'answer_option': 'A'},
+         {**ROW, 'answers': [{'answer': 'a'}] * 10, 'multiple_choice_answer': 'a', 'is_balanced': True},
+         {**ROW, 'num_choices': 2, 'gold_index': 0, 'category': 'c', 'prompt': 'p', 'text': '<img>a.jpg</img> What?'}]
 METRICS = ['scienceqa_coin', 'mathvista_check', 'grounding_coin', 'grounding_minigpt', 'mllmcl_ocr', 'mllmcl_sci', 'gqa',
-           'textvqa_m4c', 'vqa_exact_upper', 'stvqa_anls', 'imagenet_coin', 'mllmcl_vp']
+           'textvqa_m4c', 'vqa_exact_upper', 'stvqa_anls', 'imagenet_coin', 'mllmcl_vp', 'ucit_caption', 'mllmcl_app']
+SCALARS = (st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4) |
+           st.sampled_from(['A', '[0.1,0.2,0.3,0.4]', '<image>', '<img>a</img>', '../x', 10**400]))
+VALUES = SCALARS | st.lists(SCALARS, max_size=3) | st.dictionaries(st.text(max_size=2), SCALARS, max_size=2)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, database=None,
+def damaged(data, value, depth):
+    """A copy with another value somewhere, or with one key more or fewer."""
+    keys = sorted(value) if isinstance(value, dict) else list(range(len(value))) if isinstance(value, list) else []
+    if not keys or depth == 0:
+        return data.draw(VALUES)
+    changed, key = value.copy(), data.draw(st.sampled_from(keys))
+    if data.draw(st.integers(0, 9)) == 0:
+        del changed[key]
+    else:
+        changed[key] = damaged(data, value[key], depth - 1)
+    return changed
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, database=None,
           suppress_health_check=[HealthCheck.function_scoped_fixture])
-@example(records=[{**ROW, 'choices': [[]], 'answer': 'A'}], metric='scienceqa_coin')
-@given(records=st.lists(RECORDS, min_size=1, max_size=3), metric=st.sampled_from(METRICS))
-def test_any_rows_are_samples_or_problems(tmp_path, monkeypatch, records, metric):
+@given(data=st.data())
+def test_any_rows_are_samples_or_problems(tmp_path, monkeypatch, data):
     monkeypatch.setattr(index_module, '_store', lambda *_: None)
+    one = damaged(data, data.draw(st.sampled_from(WHOLE)), data.draw(st.sampled_from([1, 3])))
+    records = [one, *([{**ROW, 'question_id': 'second'}] if 'text' in one else [])]
+    metric = data.draw(st.sampled_from(METRICS))
     found = problems(tmp_path, records, scored_by={'type': metric}, needs=['answer_type|category'])
     for record in records:
         look_at_row(record), look_at_question(record)
