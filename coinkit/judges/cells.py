@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from coinkit import atomic
 from coinkit.errors import DataError, RunError
@@ -90,13 +91,22 @@ def read_rows(path: Path) -> dict[str, Prediction]:
         if not line.strip():
             continue
         try:
-            row = Prediction.from_json(json.loads(line))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            row = _row(json.loads(line))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DataError(f'{path}: line {number}: not a prediction ({type(error).__name__}: {error}).') from None
         if row.id in rows:
             raise DataError(f'{path}: line {number}: the id {row.id!r} is there twice. Each id may be answered once.')
         rows[row.id] = row
     return rows
+
+
+def _row(line: Mapping[str, Any]) -> Prediction:
+    """A line as the evaluator writes it; TypeError says what is of another kind."""
+    kinds = {'prediction': str, 'references': list, 'context': dict}
+    wrong = next((key for key, kind in kinds.items() if not isinstance(line.get(key, kind()), kind)), None)
+    if wrong is not None:
+        raise TypeError(f'{wrong} is a {type(line[wrong]).__name__}')
+    return Prediction.from_json(line)
 
 
 def _missing(sample: Sample) -> Prediction:

@@ -132,6 +132,7 @@ class LocalTransformers(Judge):
         except TemplateError as error:
             raise ConfigError(Problem('judge LocalTransformers', f'the chat template refuses the messages ({error}).',
                                       "If it knows no system message: system=''.")) from error
+        text = text.encode(errors='replace').decode()  # half a surrogate pair, which no tokenizer takes, as '?'
         return self._tokenizer(text, add_special_tokens=False)['input_ids']
 
     def _answers(self, prompts: list[list[int]]) -> list[Answer]:

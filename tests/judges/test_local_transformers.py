@@ -71,6 +71,7 @@ def test_batches_answer_as_a_greedy_loop_does(checkpoint):
     asking = judge(checkpoint, batch_size=3)
     found, unanswered = asked(asking)
     assert unanswered == [] and list(found) != PROMPTS and set(found) == set(PROMPTS)  # the longest first
+    assert asking._ids(asking.question('half a pair \ud800')) == asking._ids(asking.question('half a pair ?'))
     assert {prompt: answer.text for prompt, answer in found.items()} == {
         prompt: greedy_loop(asking, prompt) for prompt in PROMPTS}
     assert all(answer.tokens_in > len(prompt) and answer.tokens_out <= 6 for prompt, answer in found.items())
