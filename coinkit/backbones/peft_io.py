@@ -7,7 +7,6 @@ whatever the bank cannot represent (DoRA, trained biases, ranks per module...) i
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,17 +14,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from coinkit.backbones.adapter_files import (
+    CONFIG,
+    LORA,
+    PREFIX,
+    WEIGHTS,
+    copy_trained,
+    read_beside,
+    read_config,
+    read_weights,
+    trained_problems,
+)
 from coinkit.errors import ConfigError, DataError, Problem, RunError, nearest
 from coinkit.nn.bank import AdapterBank
-
-PREFIX = 'base_model.model.'
-CONFIG, WEIGHTS, OLD_WEIGHTS = 'adapter_config.json', 'adapter_model.safetensors', 'adapter_model.bin'
-REFUSED = ('rank_pattern', 'alpha_pattern', 'use_dora', 'lora_bias', 'fan_in_fan_out', 'layer_replication',
-           'target_parameters', 'trainable_token_indices', 'alora_invocation_tokens', 'use_qalora', 'use_bdlora',
-           'arrow_config', 'megatron_config')
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ def export_peft(bank: AdapterBank, folder: str | os.PathLike[str], *, blocks: Se
 def _check_exportable(bank: AdapterBank, names: Sequence[str]) -> None:
     if bank.gate != 'none':
         raise RunError(f"a bank gated by '{bank.gate}' is no LoRA: its effect depends on the input, so PEFT cannot "
-                       'load it and it cannot be merged. Keep the coinkit adapter folder.')
+                       'load it and it cannot be merged. coinkit export RUN --to coin writes it.')
     if not names:
         raise RunError('there is no active block to export.')
     if bank.merged:
@@ -126,8 +130,8 @@ def merge_all(bank: AdapterBank, *, blocks: Sequence[str] | None = None) -> None
 def read_peft(folder: str | os.PathLike[str], *, rename: Callable[[str], str] = str) -> PeftLora:
     """Read a LoRA folder; `rename` maps its module and parameter names to the model's."""
     source = Path(folder)
-    config, tensors = _read_config(source / CONFIG), _read_weights(source)
-    _refuse_unsupported(source / CONFIG, config)
+    config = read_config(source, LORA)
+    _, tensors = read_weights(source)
     rank = int(config['r'])
     scale = config['lora_alpha'] / (rank ** 0.5 if config.get('use_rslora') else rank)
     factors: dict[str, dict[str, Tensor]] = {}
@@ -142,6 +146,7 @@ def read_peft(folder: str | os.PathLike[str], *, rename: Callable[[str], str] = 
             if '.lora_' in name:
                 raise DataError(f"{source}: tensor '{key}' is not one of a plain LoRA linear.")
             trained[rename(name)] = tensor
+    trained |= read_beside(source, rename)
     _check_factors(source, factors, rank)
     return PeftLora(rank, float(scale), float(config.get('lora_dropout') or 0.0),
                     {name: (pair['A'], pair['B']) for name, pair in factors.items()}, trained)
@@ -171,28 +176,16 @@ def add_peft_block(bank: AdapterBank, lora: PeftLora, *, block: str, trainable: 
     state = {f'{name}.{block}.{half}': tensor for name, pair in lora.factors.items()
              for half, tensor in zip('AB', pair, strict=True)}
     bank.load_state_dict(state, strict=False)
-    _copy_trained(bank.model, lora)
-
-
-def _copy_trained(model: nn.Module, lora: PeftLora) -> None:
-    own = model.state_dict(keep_vars=True)
-    with torch.no_grad():
-        for name, tensor in lora.trained.items():
-            own[name].copy_(tensor)
+    copy_trained(bank.model, lora.trained)
 
 
 def _check_fit(bank: AdapterBank, lora: PeftLora) -> None:
-    targets, own = set(bank.targets), bank.model.state_dict(keep_vars=True)
+    targets = set(bank.targets)
     problems = [Problem('PEFT folder', f"adapts '{name}', the bank does not.", nearest(name, bank.targets))
                 for name in lora.factors if name not in targets]
     problems += [Problem('PEFT folder', f"does not adapt '{name}', the bank does.")
                  for name in bank.targets if name not in lora.factors]
-    for name, tensor in lora.trained.items():
-        if name not in own:
-            problems.append(Problem('PEFT folder', f"holds '{name}', unknown to the model.", nearest(name, list(own))))
-        elif own[name].shape != tensor.shape:
-            problems.append(Problem('PEFT folder', f"'{name}' has shape {tuple(tensor.shape)} instead of "
-                                    f'{tuple(own[name].shape)}.'))
+    problems += trained_problems(bank.model, lora.trained, 'PEFT folder')
     for name, (A_rD, B_Or) in lora.factors.items():
         layer = bank.layers.get(name)
         if layer is not None and (A_rD.shape[1], B_Or.shape[0]) != (layer.in_features, layer.out_features):
@@ -202,37 +195,6 @@ def _check_fit(bank: AdapterBank, lora: PeftLora) -> None:
         problems.append(Problem('adapter bank', f"a plain LoRA cannot join a bank gated by '{bank.gate}'."))
     if problems:
         raise ConfigError(problems[:10])
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding='utf-8'))
-    except OSError as error:
-        raise DataError(f'{path}: cannot be read ({error.strerror}); a PEFT folder holds {CONFIG} and '
-                        f'{WEIGHTS}.') from error
-    except ValueError as error:
-        raise DataError(f'{path}: not JSON ({error}).') from error
-    if config.get('peft_type') != 'LORA':
-        raise DataError(f"{path}: peft_type {config.get('peft_type')!r} is not 'LORA'.")
-    return config
-
-
-def _read_weights(folder: Path) -> dict[str, Tensor]:
-    if (folder / WEIGHTS).is_file():
-        return load_file(folder / WEIGHTS)
-    if (folder / OLD_WEIGHTS).is_file():
-        return torch.load(folder / OLD_WEIGHTS, map_location='cpu', weights_only=True)
-    raise DataError(f'{folder}: holds neither {WEIGHTS} nor {OLD_WEIGHTS}.')
-
-
-def _refuse_unsupported(path: Path, config: Mapping[str, Any]) -> None:
-    why = ': a block has one rank and one scale on all modules'
-    problems = [Problem(f'{path}: {key}', f"{config[key]!r} is not supported{why if key.endswith('_pattern') else ''}.")
-                for key in REFUSED if config.get(key)]
-    if config.get('bias', 'none') != 'none':
-        problems.append(Problem(f'{path}: bias', f"{config['bias']!r} is not supported, only 'none'."))
-    if problems:
-        raise ConfigError(problems)
 
 
 def _check_factors(source: Path, factors: Mapping[str, Mapping[str, Tensor]], rank: int) -> None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 
 import pytest
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText
 
+from coinkit.backbones.coin_io import load_coin, read_coin
 from coinkit.backbones.llava import Llava
+from coinkit.backbones.published_names import own_names
 from coinkit.cli.main import main
 from coinkit.config import dump, load_config
-from coinkit.nn.adapter_folder import join_tensors, save_adapter
+from coinkit.nn.adapter_folder import join_tensors, load_adapter, save_adapter
 
 STAGE = '01-scienceqa'
 
@@ -80,11 +85,51 @@ def test_merged(learnt, tmp_path, capsys):
     torch.testing.assert_close(logits(stock), wanted, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize('to', ['peft', 'merged'])
-def test_a_gated_bank_is_refused(learnt, tmp_path, capsys, to):
-    assert main(['export', str(learnt['softmax'][0]), '--to', to, '--out', str(tmp_path / 'out')]) == 1
-    assert "gated by 'softmax'" in capsys.readouterr().err
+def test_coin(learnt, tmp_path, capsys):
+    run, _ = learnt['softmax']
+    out = tmp_path / 'out'
+    assert main(['export', str(run), '--to', 'coin', '--out', str(out)]) == 0
+    said = capsys.readouterr().out
+    files = ('adapter_config.json', 'adapter_model.safetensors', 'non_lora_trainables.bin')
+    assert all(f'wrote {out / name}' in said for name in files) and f'init_from={out}' in said
+    stem = 'base_model.model.model.layers.0.self_attn.q_proj'
+    assert {f'{stem}.lora_A.loraA.1.weight', f'{stem}.lora_B.loraB.0.weight', f'{stem}.lora_router.weight'} <= set(
+        load_file(out / 'adapter_model.safetensors'))
+    backbone = Llava('mini', dtype='float32', device='cpu')
+    bank = backbone.insert_bank(gate='softmax')
+    bank.add(['expert-0', 'expert-1'], rank=4, scale=2.0)
+    load_coin(bank, read_coin(out, rename=own_names(backbone)))
+    tensors, card = load_adapter(run / 'stages' / STAGE / 'adapter')
+    own = dict(backbone.model.named_parameters())
+    assert all(torch.equal(own[name], tensors[f'model.{name}']) for name in card['trained'])
+    state = {name.replace('.expert-0.', '.a.').replace('.expert-1.', '.b.'): one for name, one in bank.state_dict().items()}
+    assert all(torch.equal(one, tensors[f'bank.{name}']) for name, one in state.items())
+
+
+@pytest.mark.parametrize(('gate', 'to', 'message'), [
+    ('softmax', 'peft', "gated by 'softmax'.*no LoRA that PEFT could load. Use --to coin"),
+    ('softmax', 'merged', "gated by 'softmax'.*cannot be merged into the weights. Use --to coin"),
+    ('none', 'coin', r"hold routed experts \(MoELoRA\), and this stage's block 'a' has no router. Use --to peft"),
+    (None, 'peft', 'no LoRA .*no PEFT folder to write. Use --to merged'),
+    (None, 'coin', 'no LoRA .*no experts to write. Use --to merged')])
+def test_a_form_that_cannot_hold_it_is_refused_before_weights_are_loaded(learnt, tmp_path, capsys, monkeypatch, gate, to,
+                                                                        message):
+    run, _ = learnt[gate or 'none']
+    if gate is None:
+        shutil.copytree(run, tmp_path / 'run')
+        run = tmp_path / 'run'
+        card = run / 'stages' / STAGE / 'adapter' / 'card.json'
+        card.write_text(json.dumps({**json.loads(card.read_text()), 'bank': None}))
+    monkeypatch.delattr(Llava, '__init__')
+    assert main(['export', str(run), '--to', to, '--out', str(tmp_path / 'out')]) == 1
+    assert re.search(message, capsys.readouterr().err)
     assert not (tmp_path / 'out').exists()
+
+
+def test_help_names_every_form(capsys):
+    assert main(['export', '--help']) == 0
+    said = ' '.join(capsys.readouterr().out.split())
+    assert '{peft,merged,coin}' in said and "coin: routed experts (MoELoRA) as the adapter files of CoIN's" in said
 
 
 @pytest.mark.parametrize('arguments, status, message', [
