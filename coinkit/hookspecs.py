@@ -45,6 +45,11 @@ def coinkit_mix_samples(state: Any, mix: Any) -> None:
 
 
 @hookspec
+def coinkit_plan_mix(state: Any, mix: Any) -> None:
+    """Add to `mix`, for `--dry-run`, as many rows as `coinkit_mix_samples` will, with `range(n)` for n rows."""
+
+
+@hookspec
 def coinkit_loss_terms(state: Any, batch: Any, output: Any) -> Mapping[str, Any] | None:
     """Return named scalars to add to the micro-batch's loss (averaged over micro-batches and ranks)."""
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from coinkit.config import RunConfig, variants
+from coinkit.data.sampling import Mix
 from coinkit.engine import builder, preflight
 from coinkit.engine.datasets import StreamDatasets
 from coinkit.engine.init_from import load_init
@@ -38,7 +39,7 @@ class PlannedPhase:
 
     stage: str
     phase: str
-    num_samples: int
+    num_samples: int  # rows in the phase's training set, replayed ones among them
     num_steps: int
     schedule: PhaseSchedule
 
@@ -100,15 +101,18 @@ def build_on_meta(config: RunConfig, folder: Path) -> RunState:
 
 
 def plan_phases(state: RunState) -> list[PlannedPhase]:
-    """Phases of every task, as the methods plan them."""
+    """Phases of every task, as the methods plan them, with the rows that they will mix in."""
     rows = []
     for index in range(len(state.stream)) if builder.evaluates(state) != 'none' else ():
         state.index = index
         planned = state.hooks.first('coinkit_phases', state=state)
         for phase in planned[1] if planned is not None else [Phase()]:
-            size = len(phase.samples if phase.samples is not None else state.train_samples())
+            state.phase = phase
+            mix = Mix(phase.samples if phase.samples is not None else state.train_samples())
+            state.hooks.call('coinkit_plan_mix', state=state, mix=mix)
             schedule = PhaseSchedule.of(state.schedule(), phase.schedule)
-            rows.append(PlannedPhase(state.stage_name, phase.name, size, schedule.num_steps(size), schedule))
+            num_steps = schedule.num_steps(mix.own, taken=sum(count for _, count in mix.places))
+            rows.append(PlannedPhase(state.stage_name, phase.name, len(mix), num_steps, schedule))
     return rows
 
 

@@ -10,7 +10,7 @@ mixed into phases that train on the task's own set; phases with samples of their
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -51,9 +51,14 @@ class Replay:
     # --- while a task is trained --------------------------------------------------------------------------------
 
     def coinkit_mix_samples(self, state: Any, mix: Mix) -> None:
-        if state.phase.samples is not None:
-            return
-        old = self._old_rows(state)
+        if state.phase.samples is None:
+            self._add(state, mix, self._old_rows(state))
+
+    def coinkit_plan_mix(self, state: Any, mix: Mix) -> None:
+        if state.phase.samples is None:
+            self._add(state, mix, self._published_rows(state) if self.from_files else range(self._num_old(state)))
+
+    def _add(self, state: Any, mix: Mix, old: Sized) -> None:
         if not len(old):
             return  # the first task
         if self.mode == 'ratio':
@@ -80,6 +85,21 @@ class Replay:
             rows.add(Subset(dataset, [reference.index for reference in kept]))
         return rows
 
+    def _num_old(self, state: Any) -> int:
+        """How many rows there are to replay, from sizes alone."""
+        if self.mode == 'general':
+            return min(self.num_samples, len(self._general_rows(state)))
+        sizes = {task.name: len(state.train_samples(index)) for index, task in enumerate(state.stream[:state.index])}
+        if self.mode == 'cumulative':
+            return sum(sizes.values())
+        if self.selection == 'reservoir':
+            return min(self.num_samples, sum(sizes.values()))
+        return sum(min(self._kept_of(name), size) for name, size in sizes.items())
+
+    def _kept_of(self, task: str) -> int:
+        by_task = isinstance(self.num_samples, Mapping)  # the last task need not be named: nothing replays it
+        return self.num_samples.get(task, 0) if by_task else self.num_samples
+
     def _general_rows(self, state: Any) -> Dataset:
         return state.datasets.build(self.general, task=GENERAL)
 
@@ -104,9 +124,7 @@ class Replay:
         if self.mode == 'cumulative':
             self.whole = {**self.whole, name: rows.fingerprint}
         elif self.selection == 'quota':
-            by_task = isinstance(self.num_samples, Mapping)  # the last task need not be named: nothing replays it
-            count = self.num_samples.get(name, 0) if by_task else self.num_samples
-            self.memory = [*self.memory, *refer(name, rows, quota(len(rows), count, generator))]
+            self.memory = [*self.memory, *refer(name, rows, quota(len(rows), self._kept_of(name), generator))]
         else:
             placed = reservoir(len(self.memory), self.seen, len(rows), self.num_samples, generator)
             new = dict(zip(placed, refer(name, rows, list(placed.values())), strict=True))
