@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from coinkit import atomic
+from coinkit.engine.evaluator import Evaluator
 from coinkit.engine.runner import Runner
 from coinkit.errors import ConfigError, DataError, Interrupted
 from coinkit.methods.mr_lora.prompts import PARTS
@@ -34,16 +35,19 @@ def start_that_fails(error: BaseException, patch: pytest.MonkeyPatch, *, name: s
     patch.setattr(Runner, name, fail)
 
 
-def test_a_prompt_that_does_not_fit_is_mended_in_the_config(mini_engine, tmp_path) -> None:
-    """Known when the model is there and theta_0 stored and measured; the run then starts with the mended config."""
+@pytest.mark.parametrize('zero_shot', [True, False])
+def test_a_prompt_that_does_not_fit_is_mended_in_the_config(mini_engine, tmp_path, monkeypatch, zero_shot) -> None:
+    """Known when the model is there and theta_0 stored, before it answers; the run then starts with the mended config."""
+    options = (*QUICK, f'evaluation.zero_shot={zero_shot}')
     parts = dict.fromkeys(PARTS, 'word ' * 2000) | {'question': '{question}', 'expert': '{letter}: {description}'}
     (tmp_path / 'long.json').write_text(json.dumps(parts))
     mr_lora = dict(type='MRLoRA', **LORA, router_samples=2, router_steps=1, router_batch_size=2)
     file = run_file(tmp_path, mr_lora | {'prompt': str(tmp_path / 'long.json')})
-    with pytest.raises(ConfigError, match='the routing prompt for 2 experts does not fit'):
-        mini_engine.train(config(file, *QUICK), tmp_path / 'run')
+    with monkeypatch.context() as patch, pytest.raises(ConfigError, match='the routing prompt for 2 experts does not fit'):
+        patch.setattr(Evaluator, '_answers', lambda *_: pytest.fail('something is asked'))
+        mini_engine.train(config(file, *options), tmp_path / 'run')
     assert entries(tmp_path / 'run') == ['.lock']
-    mini_engine.train(config(run_file(tmp_path, mr_lora), *QUICK), tmp_path / 'run')
+    mini_engine.train(config(run_file(tmp_path, mr_lora), *options), tmp_path / 'run')
     assert None not in matrix(tmp_path / 'run')['scores'][-1]
 
 

@@ -112,8 +112,11 @@ class MRLoRA(FineTune):
     # --- answering ----------------------------------------------------------------------------------------------
 
     def coinkit_route(self, state: Any, queries: Sequence[Query]) -> list[str] | None:
-        if state.index <= 0:
-            return [state.stage_name] * len(queries) if state.index == 0 else None
+        if state.index < 0:
+            self.pool.check_fit(state)  # known before theta_0 answers whole test sets
+            return None
+        if state.index == 0:
+            return [state.stage_name] * len(queries)
         questions = self.pool.questions(state, state.index + 1)
         asked = [questions.ask(query) for query in queries]
         with self.router_in_place(state):
