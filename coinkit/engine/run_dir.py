@@ -29,6 +29,7 @@ class RunDir:
     def __init__(self, path: Path):
         self.path = path
         self._lock: int | None = None
+        self._made: list[Path] = []  # folders that this process made to lock the directory, the inner ones first
 
     config = property(lambda self: self.path / 'config.py')
     environment = property(lambda self: self.path / 'environment.json')
@@ -72,10 +73,16 @@ class RunDir:
         return bool(events) and events[-1]['event'] == REFUSED
 
     def undo(self) -> None:
-        """Remove what a start wrote; the ledger last, then only the lock is left. The caller holds it and began the run."""
+        """Remove what a start wrote, the ledger last, and the folders it made. The caller has the lock and began the run."""
         own = (self.config, self.environment, self.matrix, self.log, self.tensorboard, *map(self.path.joinpath, FOLDERS))
         for path in (*own, self.ledger):
             atomic.remove(path)
+        if self._made:
+            (self.path / LOCK).unlink(missing_ok=True)
+        for folder in self._made:
+            if any(folder.iterdir()):
+                break  # of other runs, or somebody's
+            folder.rmdir()
 
     def check_usable(self) -> list[Problem]:
         """A foreign or unwritable directory, as problems."""
@@ -138,6 +145,7 @@ class RunDir:
 
     def lock(self) -> None:
         """Claim the directory for this process; the system releases the lock when the process ends, however it ends."""
+        self._made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(self.path / LOCK, os.O_CREAT | os.O_RDWR)
