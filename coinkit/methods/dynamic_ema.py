@@ -5,8 +5,10 @@
     paper:     the 2 is ||theta_{t-1} - theta*_{t-1}||_1                                             (Eq. 45)
     alpha_t outside (0, 1): 0.01
 
-Forward and backward use the raw theta: training is what it is without the average. When the task ends, theta* takes the
-place of theta and is stored; the next task starts a new average. g_t is the step's whole gradient, before clipping.
+A tensor is a LoRA's A or B (of one expert, where a bank stacks several in one parameter), a gate, or one of the
+projector's. Forward and backward use the raw theta: training is what it is without the average. When the task ends,
+theta* takes the place of theta and is stored; the next task starts a new average. g_t is the step's whole gradient,
+before clipping.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ from coinkit.methods.beside import changing, unread
 
 if TYPE_CHECKING:
     from coinkit.nn.ema import DynamicAverage
+    from coinkit.nn.ema_parts import Parts
 
+STACKED = {'bank_A': 0, 'bank_B': 1}  # parameters of a bank's linears, and the dimension along which they hold blocks
 NO_GROUPS = Problem('methods: ema_when', "'reuse' averages where a task joins a group, and no method of this run makes "
                     'groups.', "Add dict(type='InstructionGroups') to methods, or set ema_when='always'.")
 CHOICES = {'ema_formula': ('released', 'paper'), 'ema_when': ('reuse', 'always', 'never'),
@@ -139,7 +143,7 @@ class DynamicEMA:
         from coinkit.nn.ema import DynamicAverage
 
         return DynamicAverage(formula=self.formula, fixed=None if self.fixed is None else 1 - self.fixed,
-                              rounded=state.backbone.dtype if self.dtype == 'param' else None)
+                              rounded=state.backbone.dtype if self.dtype == 'param' else None, parts=self.parts(state))
 
     # --- what is averaged ---------------------------------------------------------------------------------------
 
@@ -151,6 +155,17 @@ class DynamicEMA:
         if not names:
             raise RunError(f"{state.task.name}: ema_scope='lora' and no LoRA trains. Set ema_scope='lora+projector'.")
         return names
+
+    def parts(self, state: Any) -> dict[str, Parts]:
+        """The blocks of each stacked parameter, where a bank has several that train."""
+        from coinkit.nn.ema_parts import Parts
+
+        live = state.bank.live if state.bank is not None else ()
+        if len(live) < 2:
+            return {}
+        sizes = tuple(state.bank.blocks[name].rank for name in live)
+        return {name: Parts(STACKED[half], sizes) for name in state.bank.trainable_parameters()
+                if (half := name.rpartition('.')[-1]) in STACKED}
 
     def theta(self, state: Any) -> dict[str, torch.Tensor]:
         return state.strategy.full_params(self.names(state), copy=False)
@@ -187,5 +202,5 @@ class DynamicEMA:
         if self.average is None:
             return 0
         blob = self.average.state_dict()
-        tensors = [*blob['average'].values(), *blob['last_grads'].values(), blob.get('way', torch.empty(0))]
-        return sum(tensor.numel() for tensor in tensors)
+        ways = [blob[key] for key in ('way', 'way_of_parts') if key in blob]
+        return sum(tensor.numel() for tensor in (*blob['average'].values(), *blob['last_grads'].values(), *ways))

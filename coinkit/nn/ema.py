@@ -5,7 +5,8 @@
     paper:     alpha_t = ||theta_{t-1} - theta*_{t-1}|| (1 + ||g_t||) / (||theta_t - theta*_{t-1}|| ||g_t - g_{t-1}||)
     alpha_t = 0.01 where that is not inside (0, 1) or not a number
 
-with L1 norms over the whole tensor, in fp32. On a GPU norms and choice stay there: a step never waits for the device.
+with L1 norms over the whole tensor, in fp32; of a tensor that holds several (`parts`), over each of these. On a GPU norms
+and choice stay there: a step never waits for the device.
 Shape suffix: K tensors.
 """
 
@@ -18,6 +19,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from coinkit.nn.ema_parts import Parts, StackedAverage
+
 FALLBACK = 0.01
 RELEASED_WAY = 2.0  # what stands in the released code for ||theta_{t-1} - theta*_{t-1}||
 
@@ -26,12 +29,14 @@ class DynamicAverage:
     """theta* of named tensors: `start`, then for every step `read_gradients` before it and `update` after it.
 
     `fixed` is a constant share alpha instead of the formula, which needs no gradients; `rounded` is a dtype to whose
-    precision theta* is rounded.
+    precision theta* is rounded; `parts` says by name which tensors hold several, each with a share of its own.
     """
 
     def __init__(self, *, formula: Literal['released', 'paper'] = 'released', fixed: float | None = None,
-                 rounded: torch.dtype | None = None):
+                 rounded: torch.dtype | None = None, parts: Mapping[str, Parts] | None = None):
         self.formula, self.fixed, self.rounded = formula, fixed, rounded
+        self.stacked = StackedAverage(parts if parts and fixed is None else {}, dynamic_alpha, keeps_way=formula == 'paper',
+                                      rounded=rounded)  # a constant is the same for all parts
         self.average: dict[str, Tensor] = {}  # theta*
         self.last_grads: dict[str, Tensor] = {}  # g_{t-1}
         self.way_K: Tensor | None = None  # paper: ||theta_{t-1} - theta*_{t-1}||
@@ -43,19 +48,34 @@ class DynamicAverage:
         """theta*_0."""
         self.average = {name: value.detach().to(torch.float32, copy=True) for name, value in theta.items()}
         self._round(self.average.values())
+        self.stacked.forget()
 
     @torch.no_grad()
     def read_gradients(self, grads: Mapping[str, Tensor]) -> None:
         """Take the norms of g_t and remember it. The first step has no g_{t-1}: its change is not a number."""
         if not self.last_grads:
             self.last_grads = {name: torch.full_like(grad, torch.nan) for name, grad in grads.items()}
-        now, before = list(grads.values()), list(self.last_grads.values())
-        self._grad_K, self._change_K = self._norms_for(now).of_gradients(now, before)
+        if now := self._whole(grads):
+            self._grad_K, self._change_K = self._norms_for(now).of_gradients(now, self._whole(self.last_grads))
+        if self.stacked.parts:
+            self.stacked.read_gradients(grads, self.last_grads)
 
     @torch.no_grad()
     def update(self, theta: Mapping[str, Tensor]) -> Tensor:
-        """theta*_t; returns alpha_K."""
-        now, average = list(theta.values()), list(self.average.values())
+        """theta*_t; returns alpha_K, those of parts at its end."""
+        alphas, whole = [], self._whole(theta)
+        if whole:
+            alphas.append(self._update_whole(whole, self._whole(self.average)))
+        if self.stacked.parts:
+            way = RELEASED_WAY if self.formula == 'released' else math.nan
+            alphas.append(self.stacked.update(theta, self.average, way))
+        return torch.cat(alphas)
+
+    def _whole(self, tensors: Mapping[str, Tensor]) -> list[Tensor]:
+        """Those without parts."""
+        return [tensor for name, tensor in tensors.items() if name not in self.stacked.parts]
+
+    def _update_whole(self, now: list[Tensor], average: list[Tensor]) -> Tensor:
         norms = self._norms_for(now)
         alpha_K = (self._one_by_one if norms.on_cpu else self._together)(now, average, norms)
         self._round(average)
@@ -100,14 +120,16 @@ class DynamicAverage:
     # --- checkpoints --------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        way = {} if self.way_K is None else {'way': self.way_K}
-        return {'average': dict(self.average), 'last_grads': dict(self.last_grads), **way}
+        ways = {'way': self.way_K, 'way_of_parts': self.stacked.way_K}
+        return {'average': dict(self.average), 'last_grads': dict(self.last_grads),
+                **{key: way for key, way in ways.items() if way is not None}}
 
     def load_state_dict(self, blob: Mapping[str, Any], device: torch.device) -> None:
         self.average, self.last_grads = ({name: value.to(device, copy=True) for name, value in blob.get(key, {}).items()}
                                          for key in ('average', 'last_grads'))
-        self.way_K = blob['way'].to(device) if 'way' in blob else None
+        self.way_K, self.stacked.way_K = (blob[key].to(device) if key in blob else None for key in ('way', 'way_of_parts'))
         self._norms = None
+        self.stacked.forget()
 
 
 def dynamic_alpha(distance_K: Tensor, grad_K: Tensor, change_K: Tensor, way_K: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Ratio of CIA's EMA step to a fused AdamW step on the same tensors: `python tests/bench/bench_ema.py [--gpu]`.
 
+With `--experts 8` every tensor holds eight blocks with a share each.
 An EMA step is all that DynamicEMA does with a step's tensors: the norms of the gradient and of its change, keeping the
 gradient, the distance to the average, the choice of the share and the update. It is compared with a plain per-tensor
 reference before anything is timed. The two take turns and the median of each is taken; on a CPU the clock is that of the
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from coinkit.nn.ema import DynamicAverage
+from coinkit.nn.ema_parts import Parts
 from coinkit.testing.timing import take_turns
 
 CPU = dict(layers=4, width=1024, rank=32, rounds=30, device='cpu')
@@ -35,6 +37,14 @@ def parameters(*, layers: int, width: int, rank: int, device: str) -> dict[str, 
     return found
 
 
+def parts_of(theta: dict[str, nn.Parameter], experts: int) -> dict[str, Parts]:
+    """Experts of one rank, stacked as a bank does it."""
+    if experts < 2:
+        return {}
+    dims = {name: 'AB'.index(name[-1]) for name in theta}
+    return {name: Parts(dim, (theta[name].shape[dim] // experts,) * experts) for name, dim in dims.items()}
+
+
 def ema_step(average: DynamicAverage, theta: dict[str, nn.Parameter]) -> None:
     average.read_gradients({name: parameter.grad for name, parameter in theta.items()})
     average.update({name: parameter.detach() for name, parameter in theta.items()})
@@ -51,9 +61,16 @@ def plain_step(average: Tensor, last_grad: Tensor | None, theta: Tensor, grad: T
     return (1 - alpha) * average + alpha * theta
 
 
-def check_equal(theta: dict[str, nn.Parameter], steps: int = 3) -> None:
+def cut(tensors: dict[str, Tensor], parts: dict[str, Parts]) -> dict[str, Tensor]:
+    """Every expert's tensor by itself."""
+    return {f'{name}/{number}': block.clone() for name, tensor in tensors.items()
+            for number, block in enumerate(tensor.split(parts[name].sizes, parts[name].dim) if parts else [tensor])}
+
+
+def check_equal(theta: dict[str, nn.Parameter], parts: dict[str, Parts], steps: int = 3) -> None:
     """The average and the plain reference stay together while theta and the gradients move."""
-    average, plain, last = DynamicAverage(), {name: value.detach().clone() for name, value in theta.items()}, {}
+    average, last = DynamicAverage(parts=parts), {}
+    plain = cut({name: value.detach() for name, value in theta.items()}, parts)
     average.start(theta)
     for _ in range(steps):
         with torch.no_grad():
@@ -61,18 +78,22 @@ def check_equal(theta: dict[str, nn.Parameter], steps: int = 3) -> None:
                 parameter += 0.01 * torch.sign(parameter.grad)
                 parameter.grad += 0.1 * parameter
         ema_step(average, theta)
-        plain = {name: plain_step(plain[name], last.get(name), value.detach(), value.grad) for name, value in theta.items()}
-        last = {name: value.grad.clone() for name, value in theta.items()}
+        now = cut({name: value.detach() for name, value in theta.items()}, parts)
+        grads = cut({name: value.grad for name, value in theta.items()}, parts)
+        plain = {name: plain_step(plain[name], last.get(name), now[name], grads[name]) for name in now}
+        last = grads
+    found = cut(average.average, parts)
     for name, value in plain.items():
-        torch.testing.assert_close(average.average[name], value, rtol=1e-4, atol=1e-7)
-        assert not torch.allclose(value, theta[name], atol=1e-7)
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-7)
+        assert not torch.allclose(value, now[name], atol=1e-7)
 
 
-def measure(*, layers: int, width: int, rank: int, rounds: int, device: str) -> dict[str, float]:
+def measure(*, layers: int, width: int, rank: int, rounds: int, device: str, experts: int = 1) -> dict[str, float]:
     """Milliseconds of a step of each, and the ratio; on a GPU a step that waits for the device is an error."""
     theta = parameters(layers=layers, width=width, rank=rank, device=device)
-    check_equal(theta)
-    average, optimizer = DynamicAverage(), torch.optim.AdamW(theta.values(), lr=1e-6, fused=True)
+    parts = parts_of(theta, experts)
+    check_equal(theta, parts)
+    average, optimizer = DynamicAverage(parts=parts), torch.optim.AdamW(theta.values(), lr=1e-6, fused=True)
     average.start(theta)
     steps = {'adamw': optimizer.step, 'ema': lambda: ema_step(average, theta)}
     ms = take_turns(steps, rounds=rounds, device=device)
@@ -93,6 +114,8 @@ def _check_no_sync(step: Callable[[], None]) -> None:
 if __name__ == '__main__':
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--gpu', action='store_true', help='the size of a 7B model on one GPU')
-    size = GPU if parser.parse_args().gpu else CPU
+    parser.add_argument('--experts', type=int, default=1, help='blocks in each tensor, every one with a weight of its own')
+    given = parser.parse_args()
+    size = {**(GPU if given.gpu else CPU), 'experts': given.experts}
     result = {name: round(value, 3) for name, value in measure(**size).items()}
     sys.stdout.write(json.dumps({'size': size, **result}, indent=1) + '\n')

@@ -96,7 +96,7 @@ def test_a_constant_weight_needs_no_gradients(monkeypatch: pytest.MonkeyPatch) -
 def test_the_scope_may_leave_the_projector_raw() -> None:
     strategy = one_device()
     names = ['layers.0.bank_A', 'layers.0.bank_B', 'layers.1.bank_A', 'layers.1.bank_B']
-    bank = SimpleNamespace(trainable_parameters=lambda: dict.fromkeys(names))
+    bank = SimpleNamespace(trainable_parameters=lambda: dict.fromkeys(names), live=('lora',))
     run, method = ToyRun(strategy, bank=bank), DynamicEMA(ema_when='always', ema_scope='lora')
     run.train(method)
     assert set(method.average.average) == set(names)
@@ -105,6 +105,27 @@ def test_the_scope_may_leave_the_projector_raw() -> None:
     same(ends, {name: reference(run)[name] for name in names})
     with pytest.raises(RunError, match="ema_scope='lora' and no LoRA trains"):
         ToyRun(one_device()).train(DynamicEMA(ema_when='always', ema_scope='lora'))
+
+
+def test_blocks_stacked_in_one_parameter_are_averaged_each_by_itself() -> None:
+    """Two experts in each stack: what a bank of two shows as one tensor is cut where the method cuts it."""
+    names = ['layers.0.bank_A', 'layers.0.bank_B']
+    sizes = {'a': SimpleNamespace(rank=150), 'b': SimpleNamespace(rank=50)}
+    bank = SimpleNamespace(trainable_parameters=lambda: dict.fromkeys(names), live=('a', 'b'), blocks=sizes)
+    run, method = ToyRun(one_device(), bank=bank), DynamicEMA(ema_when='always')
+    run.train(method)
+    ends = run.end(method)
+
+    def cut(tensors: Tensors) -> Tensors:
+        return {f'{name}/{number}': block for name, tensor in tensors.items() for number, block in
+                enumerate(tensor.split([150, 50], 'AB'.index(name[-1])) if name in names else [tensor])}
+
+    run.raw, run.grads = ([cut(each) for each in values] for values in (run.raw, run.grads))
+    run.used = [name for name in run.raw[0] if not name.startswith('unused')]
+    same(cut(ends), reference(run))
+    together = averaged(one_device()).ends
+    assert all(not torch.equal(ends[name], together[name]) for name in names), 'one weight for both gives something else'
+    assert all(torch.equal(value, together[name]) for name, value in ends.items() if name not in names)
 
 
 def test_a_missing_gradient_is_an_error_or_001() -> None:
