@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from contextlib import suppress
@@ -14,6 +15,7 @@ from coinkit.errors import DataError
 from coinkit.metrics.files import annotations, predictions
 from coinkit.metrics.grounding import parse_coin, parse_minigpt, parse_minigpt_default, parse_numbers
 from coinkit.metrics.m4c import normalise, official
+from coinkit.metrics.run import score_files
 from coinkit.registry import METRICS
 from coinkit.types import Prediction
 
@@ -29,10 +31,11 @@ answers = anything | telling | st.sampled_from([
     '-1e308'])
 nearly_json = st.text(st.sampled_from('[]{}",:\\u0 19an\n"id""prediction"'), max_size=80).map(str.encode)
 KEYS = ['num_choices', 'gold_index', 'choices', 'image', 'prompt', 'category', 'question_type', 'answer_type', 'size',
-        'answer_option', 'extraction', 'answer_bbox', 'origin_answer_bbox', 'is_balanced', 'task', 'type', 'bad_image']
+        'answer_option', 'extraction', 'answer_bbox', 'origin_answer_bbox', 'is_balanced', 'task', 'type', 'bad_image',
+        'multiple_choice_answer']
 known = st.sampled_from(['multi_choice', 'free_form', 'list', 'B'])
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | telling | known,
+    st.none() | st.booleans() | st.integers() | st.sampled_from([10**400, -10**400]) | st.floats() | telling | known,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(telling, inner, max_size=2), max_leaves=5)
 LONG = [piece * (100_000 // len(piece)) for piece in (
     '1', 'a ', '(', '[', '.', ', ', '9.', '-', "'", '\u0661', 'The answer is B. ', '{<1>', '\n', '0', '1,1')]
@@ -120,6 +123,23 @@ def test_any_reference_too(gold, answer):
     for name in ('vqa_exact_upper', 'mllmcl_rs', 'mllmcl_vp'):
         METRICS.build({'type': name}).score([Prediction('1', answer, (gold, gold), CONTEXT)])
         METRICS.build({'type': name, 'mode': 'upstream'}).score([Prediction('1', answer, (gold, answer), CONTEXT)])
+
+
+RECORDS = st.lists(st.dictionaries(st.sampled_from([*KEYS, 'answer', 'answers', 'references', 'context', 'split', 'text']),
+                                   json_values, max_size=5), max_size=3)
+
+
+@pytest.mark.parametrize('name', SCORERS)
+@given(answer=answers, records=RECORDS, mode=st.sampled_from(['default', 'upstream']), wrapped=st.sampled_from('-data'))
+@settings(quick, max_examples=30)
+def test_any_annotations_are_scored_or_refused(tmp_path, name, answer, records, mode, wrapped):
+    lines = [{'id': i, 'prediction': answer, 'references': ['B'], 'context': CONTEXT} for i in range(len(records))]
+    (tmp_path / 'p.jsonl').write_text('\n'.join(map(json.dumps, lines)))
+    blob = [{'id': i, **record} for i, record in enumerate(records)]
+    (tmp_path / 'a.json').write_text(json.dumps(blob if wrapped == '-' else {'data': blob}))
+    with suppress(DataError):
+        score, ids = score_files(METRICS.build({'type': name, 'mode': mode}), tmp_path / 'p.jsonl', tmp_path / 'a.json')
+        assert len(ids) == len(records) and (score.value is None or score.value <= 100)
 
 
 @given(raw=st.binary(max_size=80) | nearly_json)
