@@ -17,6 +17,7 @@ from coinkit.errors import Problem
 GENERIC = 'HFVisionLanguage'
 WEIGHTS = ('.safetensors', '.bin', '.pth')
 PARTS = {'eva': 'eva_vit', 'projector': 'mm_projector', 'adapter': 'adapter_model'}  # kind: how all weight files begin
+BESIDE = 'non_lora_trainables'  # a projector that LLaVA's code saves beside an adapter
 Config = dict[str, Any]
 
 
@@ -82,7 +83,7 @@ def _by_files(path: Path) -> Kind | None:
         return KINDS['run']
     if {'adapter', 'methods'} <= names or {'adapter.safetensors', 'card.json'} <= names:
         return KINDS['stage']
-    weights = [name for name in names if name.endswith(WEIGHTS)]
+    weights = [name for name in names if name.endswith(WEIGHTS) and not name.startswith(BESIDE)]
     for kind, stem in PARTS.items():  # these folders may hold the config of the model that they are a part of
         if weights and all(name.startswith(stem) for name in weights):
             return KINDS[kind]

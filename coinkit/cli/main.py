@@ -25,7 +25,7 @@ VERBS = {  # verb -> (module, help)
     'data': ('data', "a benchmark's data: what is missing, where to get it, what is wrong; download, check, index"),
     'data convert': ('data_convert', 'rows of official annotation files, for tasks whose instruction files one lacks'),
     'judge': ('judge', 'reasoning capability: a judge model rates saved answers; why answers were wrong'),
-    'export': ('export', "write a stage's adapter as a PEFT folder, or merged into the base model"),
+    'export': ('export', "write a stage's adapter as a PEFT folder, as CoIN's folder, or merged into the base model"),
     'predict': ('predict', 'try a stage by hand on one image and one prompt'),
     'list': ('listing', 'registered components and shipped configs'),
     'plugins': ('plugins', 'plug-ins: who provides what, version and file'),

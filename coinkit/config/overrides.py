@@ -34,15 +34,31 @@ def apply_options(source: Source, options: Iterable[str]) -> list[Problem]:
 
 
 def parse_value(text: str) -> Any:
-    """A Python literal where the text is one, else mmengine's reading of unquoted words and lists."""
+    """A literal where the text is one, else mmengine's reading of unquoted words and lists."""
     try:
-        value = ast.literal_eval(text.strip())
+        return _literal(ast.parse(text.strip(), mode='eval').body)
     except (ValueError, SyntaxError):
-        try:
-            value = DictAction._parse_iterable(text)
-        except AssertionError as error:  # mmengine's check of brackets
-            raise ConfigError(Problem(COMMAND_LINE, f"given '{text}': {error}.")) from error
-    return list(value) if isinstance(value, tuple) else value
+        if text.strip().startswith(('{', '[{', 'dict(', '[dict(')):  # mmengine would split it at its commas
+            raise ConfigError(Problem(COMMAND_LINE, f"given '{text}', which is no literal.", "Words inside it need quotes: "
+                                      "methods=[dict(type='FineTune', rank=8)].")) from None
+    try:
+        return DictAction._parse_iterable(text)
+    except AssertionError as error:  # mmengine's check of brackets
+        raise ConfigError(Problem(COMMAND_LINE, f"given '{text}': {error}.")) from error
+
+
+def _literal(node: ast.expr) -> Any:
+    """As ast.literal_eval; also dict(key=value), and true, false and null as JSON writes them."""
+    match node:
+        case ast.List(elts=items) | ast.Tuple(elts=items):
+            return [_literal(item) for item in items]
+        case ast.Dict(keys=keys, values=values) if None not in keys:
+            return {_literal(key): _literal(value) for key, value in zip(keys, values, strict=True)}
+        case ast.Call(func=ast.Name(id='dict'), args=[], keywords=given) if all(one.arg for one in given):
+            return {one.arg: _literal(one.value) for one in given}
+        case ast.Name(id='true' | 'false' | 'null' as word):
+            return {'true': True, 'false': False, 'null': None}[word]
+    return ast.literal_eval(node)
 
 
 def _set(source: Source, key: str, value: Any) -> list[Problem]:

@@ -186,7 +186,7 @@ class RunConfig:
     orders: tuple[str, ...] | None = None  # one run per order, RUN/order-NAME/
     tasks: tuple[str, ...] | None = None  # keep only these tasks; their order is the benchmark's, or `order`
     plugins: tuple[str, ...] = ()  # files (relative to this config) or dotted modules
-    init_from: str | None = None  # 'RUN[:stage]' or a PEFT folder
+    init_from: str | None = None  # 'RUN[:stage]', a PEFT folder or CoIN's MoELoRA folder
     compat: Literal['coin', 'lcia', 'mllm_cl'] | None = None  # restores what a published number depends on
     projector_carry: Literal['fixed', 'upstream'] = 'fixed'  # 'upstream': re-initialised for each task (CoIN's bug)
     deterministic: bool = False  # byte-equal resume on GPU, slower

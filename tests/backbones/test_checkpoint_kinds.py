@@ -63,6 +63,7 @@ def test_what_transformers_reads_is_right_for_the_generic_type(make):
 @pytest.mark.parametrize('config, files, name', [
     (None, ['adapter_config.json', 'adapter_model.safetensors'], 'adapter'),
     ({'model_type': 'llava'}, ['adapter_config.json', 'adapter_model.bin'], 'adapter'),
+    (None, ['adapter_config.json', 'adapter_model.bin', 'non_lora_trainables.bin'], 'adapter'),
     (None, ['ledger.jsonl', 'config.py'], 'run'),
     (None, ['adapter/card.json', 'methods/x'], 'stage'),
     (None, ['adapter.safetensors', 'card.json'], 'stage'),

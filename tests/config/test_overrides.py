@@ -10,6 +10,9 @@ from coinkit.errors import ConfigError
 @pytest.mark.parametrize(('text', 'value'), [
     ('1e-4', 1e-4), ('3', 3), ('true', True), ('False', False), ('None', None), ('[1,2]', [1, 2]), ('1,2', [1, 2]),
     ('[gqa,vizwiz]', ['gqa', 'vizwiz']), ('reverse', 'reverse'), ("'3'", '3'), ('a=b', 'a=b'),
+    ("[dict(type='FineTune', rank=8)]", [{'type': 'FineTune', 'rank': 8}]), ('dict(a=null, b=-1)', {'a': None, 'b': -1}),
+    ('[{"type": "FineTune", "train_projector": false}]', [{'type': 'FineTune', 'train_projector': False}]),
+    ('(1, 2)', [1, 2]),
 ])
 def test_values(text: str, value) -> None:
     assert parse_value(text) == value
@@ -36,6 +39,9 @@ def test_single_keys_are_set_in_dicts_and_lists(write) -> None:
     ('schedule.lr', "given 'schedule.lr', allowed: key=value"),
     ('schedule.lr=fast', "--cfg-options: schedule.lr: given 'fast' (str)"),
     ('tasks=GQA,[ScienceQA', 'Imbalanced brackets'),
+    ('methods=[dict(type=FineTune)]', "given '[dict(type=FineTune)]', which is no literal."),
+    ("methods=[{'type': FineTune}]", 'Words inside it need quotes'),
+    ("methods=[dict('FineTune')]", 'which is no literal'),
 ])
 def test_mistakes_are_refused_and_named(write, option: str, expected: str) -> None:
     path = write('run.py', "_base_ = 'base.py'\n")
