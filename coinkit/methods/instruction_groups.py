@@ -15,11 +15,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from coinkit import atomic
-from coinkit.data.templates import Templates, pattern_problems
+from coinkit.data.templates import Template
 from coinkit.data.tfidf import PairSimilarity, group_scores
 from coinkit.errors import ConfigError, Problem, unknown
 from coinkit.hookspecs import hookimpl
-from coinkit.methods import codebook_source
+from coinkit.methods import codebook_source, instruction_reading
 from coinkit.methods.beside import at_once_problems, unread
 from coinkit.methods.codebook_source import FILE, FOLDER
 from coinkit.methods.instruction_codebook import Codebook, Decision, section
@@ -31,7 +31,6 @@ CHOICES = {'style': tuple(TAU), 'expand_init': ('last', 'random'), 'group_sim': 
            'group_granularity': ('dataset', 'sample'), 'group_empty': ('zero', 'error'),
            'test_miss': ('argmax', 'upstream'), 'cia_chain': ('computed', 'released')}
 BOUNDARIES = 'The instructions of a whole test set choose the adapter that answers it: this uses test-set boundaries.'
-_READ: dict[tuple[Any, ...], tuple[str, ...]] = {}  # instructions by training set and rule
 ONE_BY_ONE = 'Each question chooses the adapter that answers it by its own instruction.'
 
 
@@ -57,13 +56,16 @@ class InstructionGroups:
         self.codebook = Codebook()
 
     @classmethod
-    def preflight(cls, *, threshold: float | None = None, **arguments: Any) -> list[Problem]:
+    def preflight(cls, *, threshold: float | None = None, template_line: Mapping[str, int] | None = None,
+                  **arguments: Any) -> list[Problem]:
         """Values no run can use."""
         problems = [Problem(f'methods: {key}', f"'{arguments[key]}' given, {' or '.join(map(repr, allowed))} allowed.")
                     for key, allowed in CHOICES.items() if key in arguments and arguments[key] not in allowed]
         if threshold is not None and not 0 < threshold <= 1:
             problems.append(Problem('methods: threshold', f'{threshold} given; similarities lie between 0 and 1.',
                                     'Leave it out: it follows from style.'))
+        problems += [Problem(f'methods: template_line.{task}', '0 given; lines count from 1, or from the end from -1.')
+                     for task, line in (template_line or {}).items() if line == 0]
         if arguments.get('cia_chain') == 'released':  # goes by the tasks' names; `compat` may set the other keys
             given = {**arguments, 'threshold': threshold}
             problems += unread('methods', given, ('threshold', 'group_sim', 'group_granularity'), "cia_chain='released'")
@@ -71,17 +73,19 @@ class InstructionGroups:
 
     @classmethod
     def preflight_run(cls, config: Any, datasets: Any, *, style: str = 'original', cia_chain: str = 'computed',
-                      template_line: Mapping[str, int] | None = None, **_: Any) -> list[Problem]:
-        """What does not fit this run's tasks, other methods or source."""
+                      template_line: Mapping[str, int] | None = None, group_granularity: str = 'dataset',
+                      **_: Any) -> list[Problem]:
+        """What does not fit this run's tasks, their rows, other methods or source."""
         if problems := at_once_problems('InstructionGroups', config):
             return problems
         names = [task.name for task in datasets.stream]
-        problems = pattern_problems('benchmark.templates', config.benchmark.templates)
-        problems += [unknown('methods: template_line', 'task', name, names) for name in template_line or {}
-                     if name not in names]
+        problems = [unknown('methods: template_line', 'task', name, names) for name in template_line or {}
+                    if name not in names]
         if cia_chain == 'released':
             problems += chain_problems(style, names)
-        return problems + codebook_source.problems(config)
+        problems += codebook_source.problems(config)
+        return problems or instruction_reading.problems(config, datasets, lines=template_line or {},
+                                                        tests=cia_chain != 'released', sample=group_granularity == 'sample')
 
     # --- training -----------------------------------------------------------------------------------------------
 
@@ -98,12 +102,10 @@ class InstructionGroups:
             atomic.write_json(state.store(FOLDER) / FILE, self._to_json(state))
 
     def instructions(self, state: Any) -> tuple[str, ...]:
-        """U_t. Equal fingerprints mean equal samples: a process reads a training set once."""
-        line, patterns = self.template_line.get(state.task.name), tuple(state.config.benchmark.templates)
-        key = (state.train_samples().fingerprint, patterns, line)
-        if key not in _READ:
-            _READ[key] = self.templates(state).distinct(rows(state), where=f'{state.task.name}: training set', line=line)
-        return _READ[key]
+        """U_t."""
+        template = self.templates(state)[state.task.name]
+        return instruction_reading.of_samples(state.train_samples(), template, where=f'{state.task.name}: training set',
+                                              rows=rows(state))
 
     def decide(self, state: Any, texts: Sequence[str]) -> Decision:
         """Re-train the group that is most alike, or expand."""
@@ -146,11 +148,11 @@ class InstructionGroups:
             return None
         if self.chain == 'released':
             return [self._released_stage(query.task) for query in queries]
-        templates = self.templates(state)
         if self.uses_test_sets:
-            line = self.template_line.get(queries[0].task)
-            return [self.stage_for(templates.distinct(queries, where='test set', line=line))] * len(queries)
-        texts = [templates.instruction_of(query, line=self.template_line.get(query.task)) for query in queries]
+            texts = instruction_reading.of_test_set(queries, self.templates(state), self.codebook.groups)
+            return [self.stage_for(texts)] * len(queries)
+        templates, any_task = self.templates(state), Template(tuple(state.config.benchmark.templates))
+        texts = [templates.get(query.task, any_task).instruction_of(query) for query in queries]
         stages = {text: self.stage_for((text,)) for text in dict.fromkeys(texts)}
         return [stages[text] for text in texts]
 
@@ -170,8 +172,8 @@ class InstructionGroups:
         """The newest adapter of the task's group, whatever task of the group trained it last."""
         return [group.stage for group in self.codebook.groups if task in group.tasks][-1:]
 
-    def templates(self, state: Any) -> Templates:
-        return Templates(state.config.benchmark.templates)
+    def templates(self, state: Any) -> dict[str, Template]:
+        return instruction_reading.templates_of(state.config.benchmark, self.template_line)
 
     # --- the codebook -------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -38,6 +39,9 @@ class Coin:
             write_task(folder / name, text)
         self.folder, self.index = folder, -1
         benchmark = load_config('coin/llava_finetune').benchmark
+        known = {task.name: task for task in benchmark.tasks}
+        others = [SimpleNamespace(name=name, template='') for name in order if name not in known]
+        benchmark = replace(benchmark, tasks=(*benchmark.tasks, *others))
         self.config = SimpleNamespace(benchmark=benchmark, init_from=None, methods=[])
         self.stream = [SimpleNamespace(name=name, slug=name.lower()) for name in order]
         self.run, self.bank = RunDir(folder / 'run'), None
@@ -76,6 +80,16 @@ class Coin:
     def queries(self, task: str, *, named: bool = False) -> list[Query]:
         samples = InstructionJson('test.json', root=str(self.folder / task))
         return [Query(each.id, each.images, each.turns, task if named else None) for each in samples]
+
+    def reword(self, task: str, split: str, text: str, row: int = 0) -> None:
+        """Another question in one row."""
+        path = self.folder / task / f'{split}.json'
+        rows = json.loads(path.read_text())
+        if split == 'train':
+            rows[row]['conversations'][0]['value'] = '<image>\n' + text
+        else:
+            rows[row]['text'] = text
+        path.write_text(json.dumps(rows))
 
     def train(self, method: Any, until: int | None = None) -> list[str]:
         """Begin every task; the stage that each starts from ('' = the stage before)."""

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from coin_rows import DIVERSE, ORDER, ORDERS, ORIGINAL, TWO_LINES, Coin, write_task
+from coin_rows import BOX, DIVERSE, ORDER, ORDERS, ORIGINAL, TWO_LINES, WORD, Coin, write_task
 
 from coinkit.engine import preflight
 from coinkit.engine.init_from import source_stage
@@ -19,6 +19,7 @@ from coinkit.methods.instruction_groups import InstructionGroups
 from coinkit.testing.small_runs import config, write_config
 
 VQA = {'TextVQA', 'GQA', 'VizWiz', 'VQAv2', 'OCR-VQA'}
+GROUNDING = r'([^:\n]+):[^\n]*\Z'
 FOUR = [{'ScienceQA'}, VQA, {'ImageNet'}, {'Grounding'}]
 FIVE = [{'ScienceQA'}, {'TextVQA', 'VizWiz'}, {'ImageNet'}, {'GQA', 'VQAv2', 'OCR-VQA'}, {'Grounding'}]
 TABLE = [('original', ORIGINAL, 'original order', FOUR), ('original', ORIGINAL, 'reverse', FOUR),
@@ -70,6 +71,49 @@ def test_many_wordings_of_a_task_score_their_mean(tmp_path: Path) -> None:
         method = grouped(coin, style='diverse', group_sim=reduce)
         assert groups_of(method) == expected
     assert method.codebook.groups[0].templates == ['red apple', 'green pear', 'blue bus stop']
+
+
+ODD = f'What is the object in the image?\n{WORD}'  # ImageNet's in CoIN's own files
+
+
+@pytest.mark.parametrize(('style', 'wording', 'order', 'expected'), [each for each in TABLE if each[2] == 'original order'])
+def test_one_row_in_the_words_of_another_task_changes_nothing(tmp_path: Path, style: str, wording: dict, order: str,
+                                                              expected: list) -> None:
+    """A blind person may ask what the object is: VizWiz's rows are read as VizWiz's, in training and in test."""
+    coin = Coin(tmp_path, {**wording, 'VizWiz': wording['VizWiz']})
+    for task in ('VizWiz', 'GQA'):
+        lines = wording[task].partition('\n')[2]
+        coin.reword(task, 'train', f'What is the object in the image?\n{lines}')
+        coin.reword(task, 'test', f'What is the object in the image?\n{lines}')
+        coin.reword(task, 'test', f'one: of these?\n{lines}', row=1)
+    method = grouped(coin, style=style)
+    assert groups_of(method) == expected
+    assert all('What is the object' not in text for group in method.codebook.groups for text in group.templates
+               if 'ImageNet' not in group.tasks)
+    answers = {task: method.right_stages(coin, task) for task in ORDER}
+    for task in ORDER:
+        for queries in (coin.queries(task), coin.queries(task)[2:]):
+            assert set(method.coinkit_route(coin, queries)) == set(answers[task]), task
+
+
+@pytest.mark.parametrize('order', ORDERS)
+def test_a_test_set_is_read_alone(tmp_path: Path, order: str) -> None:
+    """Nobody says which task it is, and there may be one row: ImageNet's two lines end as everybody's do."""
+    coin = Coin(tmp_path, TWO_LINES, ORDERS[order])
+    method = grouped(coin)
+    for task in ORDER:
+        for queries in (coin.queries(task), coin.queries(task)[:1], coin.queries(task, named=True)):
+            assert set(method.coinkit_route(coin, queries)) == set(method.right_stages(coin, task)), task
+
+
+def test_tasks_that_were_not_trained_are_read_by_the_template_that_finds_fewest(tmp_path: Path) -> None:
+    coin = Coin(tmp_path)
+    method = InstructionGroups()
+    coin.train(method, until=2)
+    seen = []
+    method.scores = lambda texts: seen.append(tuple(texts)) or [1.0, 0.0]
+    method.coinkit_route(coin, coin.queries('Grounding'))
+    assert seen == [(BOX.partition(':')[0],)]
 
 
 # --- the chain ----------------------------------------------------------------------------------------------------
@@ -158,7 +202,8 @@ def test_a_test_set_unlike_any_group_goes_to_the_nearest_or_to_the_newest(tmp_pa
 def test_a_line_by_number_goes_by_the_tasks_name(tmp_path: Path) -> None:
     """For files whose instruction no pattern finds."""
     coin = Coin(tmp_path, TWO_LINES)
-    coin.config.benchmark = SimpleNamespace(name='own', templates=(r'([^:\n]+):[^\n]*\Z',))
+    own = [SimpleNamespace(name=name, template=GROUNDING if name == 'Grounding' else '') for name in ORDER]
+    coin.config.benchmark = SimpleNamespace(name='own', templates=(GROUNDING,), tasks=own)
     assert groups_of(grouped(coin))[1] == {*VQA, 'ImageNet'}  # its last line is theirs
     method = grouped(coin, template_line={'ImageNet': 2})
     assert groups_of(method) == FOUR and method.needs_task_id
@@ -196,9 +241,17 @@ def test_what_the_released_chain_does_not_read_is_told() -> None:
     ([dict(type='InstructionGroups', template_line={'Imagenet': 2})], (), "unknown task 'Imagenet'. Did you mean"),
     ([dict(type='CIA'), dict(type='InstructionGroups')], (), 'CIA and InstructionGroups both group tasks'),
     ([dict(type='CIA', cia_chain='released')], ('tasks=["TextVQA","GQA"]',), "starts TextVQA from ScienceQA, which this"),
-    ([dict(type='CIA')], ("benchmark.templates=['(']",), "benchmark.templates.0: '(' is no regular expression")])
+    ([dict(type='CIA', template_line={'GQA': 0})], (), 'methods: template_line.GQA: 0 given; lines count from 1, or from'),
+    ([dict(type='CIA', template_line={'GQA': 7})], (), "GQA: training set: record 'gqa-train-0"),
+    ([dict(type='CIA', template_line={'GQA': 7})], (), "GQA: test set: record 'gqa-test-0"),
+    ([dict(type='CIA')], (r"benchmark.per_task.GQA.template='\A[^\n]*'",),
+     "GQA: training set: more than 12 different instructions, such as '"),
+    ([dict(type='CIA')], (r"benchmark.per_task.GQA.template='\A[^\n]*'",), 'GQA: test set: more than 12 different'),
+    ([dict(type='CIA', group_granularity='sample')], ("benchmark.per_task.GQA.template='.*'", 'benchmark.templates=[]'),
+     "group_granularity: 'sample' reads a question without its task, and GQA has a template of its own")])
 def test_what_does_not_fit_the_run_is_told_before_it_starts(tmp_path: Path, methods: list, options: tuple,
-                                                            message: str) -> None:
+                                                            message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('coinkit.data.templates.MOST', 12)
     file = write_config(tmp_path / 'run.py', methods)
     loaded = config(str(file), *options, tasks=('ScienceQA', 'TextVQA', 'ImageNet', 'GQA'))
     with pytest.raises(ConfigError) as error:
