@@ -52,7 +52,8 @@ def twice_problems(name: str, config: Any) -> list[Problem]:
 
 def unread(where: str, given: Mapping[str, Any], keys: Iterable[str], because: str) -> list[Problem]:
     """Arguments that were given beside one under which nobody reads them; None = not given."""
-    return [Problem(f'{where}: {key}', f'{given[key]!r} given, and {because} does not read it.', 'Leave one of them out.')
+    return [Problem(f'{where}: {key}', f'{given[key]!r} given, and {because} does not read it.',
+                    'Leave one of them out; on the command line: --cfg-options "methods=[dict(type=..., ...)]".')
             for key in keys if given.get(key) is not None]
 
 
