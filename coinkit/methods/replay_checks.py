@@ -75,13 +75,12 @@ def run_problems(config: Any, datasets: Any, *, replay_mode: str = 'concat',
     problems += [problem for name, rows in extra.items() for problem in datasets.problems_of(rows, task=name)]
     if problems or replay_files:
         return problems
-    if replay_mode == 'ratio' and (problems := _full_batches(config, datasets, ratio)):
-        return problems
     if replay_mode == 'cumulative':
         return []
+    problems = _full_batches(config, datasets, ratio) if replay_mode == 'ratio' else []
     if isinstance(num_samples, Mapping):
-        return _unknown_tasks(config, datasets, num_samples) or _sizes_by_task(datasets, num_samples)
-    return _sizes(datasets, replay_mode, selection, num_samples, general)
+        return problems + (_unknown_tasks(config, datasets, num_samples) or _sizes_by_task(datasets, num_samples))
+    return problems + _sizes(datasets, replay_mode, selection, num_samples, general)
 
 
 def _unknown_tasks(config: Any, datasets: Any, wanted: Mapping[str, int]) -> list[Problem]:
