@@ -229,6 +229,21 @@ def test_off_it_is_fine_tune_to_the_byte_and_on_only_the_stored_adapter_differs(
     assert all('DynamicEMA.alpha' in record for record in logged(tmp_path / 'always'))
 
 
+def test_every_expert_of_moelora_has_its_own_share(mini_engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from coinkit.nn.ema_parts import StackedAverage
+
+    shares: list[int] = []
+    update = StackedAverage.update
+    monkeypatch.setattr(StackedAverage, 'update', lambda *given: shares.append(len(found := update(*given))) or found)
+    methods = [dict(type='MoELoRA', num_experts=4, rank=8, alpha=16.0), dict(type='DynamicEMA', ema_when='always')]
+    file = write_config(tmp_path / 'run.py', methods)
+    mini_engine.train(config(str(file), 'evaluation.limit=1', 'evaluation.zero_shot=False', 'schedule.steps=2',
+                             tasks=('TextVQA',)), tmp_path / 'run')
+    stored = adapter(tmp_path / 'run', '01-textvqa')
+    experts = [name for name in stored if name.endswith(('.A', '.B'))]
+    assert shares == [len(experts)] * 2 and len(experts) % 8 == 0
+
+
 @pytest.mark.parametrize('name', ['DynamicEMA', 'CIA'])
 def test_in_any_list_order_it_reads_gradients_last_and_ends_the_task_first(name: str) -> None:
     from coinkit.methods.mas import MAS

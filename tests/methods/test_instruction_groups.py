@@ -10,12 +10,16 @@ from typing import Any
 import pytest
 from coin_rows import BOX, DIVERSE, ORDER, ORDERS, ORIGINAL, TWO_LINES, WORD, Coin, write_task
 
+from coinkit.config import load_config, resolve_stream
 from coinkit.engine import preflight
+from coinkit.engine.datasets import StreamDatasets
 from coinkit.engine.init_from import source_stage
 from coinkit.engine.ledger import Ledger
 from coinkit.errors import ConfigError, DataError
 from coinkit.methods.codebook_source import foreign
 from coinkit.methods.instruction_groups import InstructionGroups
+from coinkit.methods.instruction_reading import of_samples, templates_of
+from coinkit.testing.layouts.coin import make_coin, make_coin_refined
 from coinkit.testing.small_runs import config, write_config
 
 VQA = {'TextVQA', 'GQA', 'VizWiz', 'VQAv2', 'OCR-VQA'}
@@ -94,6 +98,24 @@ def test_one_row_in_the_words_of_another_task_changes_nothing(tmp_path: Path, st
     for task in ORDER:
         for queries in (coin.queries(task), coin.queries(task)[2:]):
             assert set(method.coinkit_route(coin, queries)) == set(answers[task]), task
+
+
+@pytest.mark.parametrize('style', ['original', 'diverse', '10type'])
+@pytest.mark.parametrize('name', ['coin', 'coin_refined'])
+def test_files_as_released_are_read_alike_in_training_and_test(tmp_path: Path, name: str, style: str) -> None:
+    """Of every style, in CoIN's layout and in the refined one's: no row's question or phrase is left in an instruction."""
+    {'coin': make_coin, 'coin_refined': make_coin_refined}[name](tmp_path, rows=12, style=style, test_rows=12)
+    loaded = load_config(f'{name}/llava_cia', options=[f'data.root={str(tmp_path)!r}', f'benchmark.style={style}'])
+    datasets = StreamDatasets(resolve_stream(loaded), loaded.data)
+    assert InstructionGroups.preflight_run(loaded, datasets, style=style) == []
+    templates = templates_of(loaded.benchmark, {})
+    for index, task in enumerate(datasets.stream):
+        read = [of_samples(samples, templates[task.name], where=task.name)
+                for samples in (datasets.train(index), datasets.test(index))]
+        if style != '10type':
+            assert read[0] == read[1] and len(read[0]) == 1, task.name
+            assert (read[0] == ('What is the object in the image?',)) == (task.name == 'ImageNet' and name == 'coin'
+                                                                         and style == 'original')
 
 
 @pytest.mark.parametrize('order', ORDERS)
