@@ -54,6 +54,19 @@ def test_a_run_replaces_what_the_file_has_of_it_and_the_rest_stays(tool, tmp_pat
     assert json.loads(file.read_text()) == kept
 
 
+def test_the_readme_tells_the_same(tool):
+    """Its rows are named in words that begin with the method's name: 'MR-LoRA (it finds the expert itself)'."""
+    runs = {run.name.lower(): run for run in tool.averaged(json.loads((DOCS / 'results.json').read_text()))}
+    shown = re.findall(r'^\| ([\w-]+)[^|]*((?:\| \d+ ){8})\| ([^|]+) \|', (ROOT / 'README.md').read_text(), re.MULTILINE)
+    assert len(shown) == len(runs)
+    for name, cells, acc in shown:
+        run = runs[name.replace('-', '').lower()]
+        last = run.matrix.zero_shot if run.name == 'ZeroShot' else run.matrix.scores[-1]
+        assert [int(cell) for cell in cells.replace('|', ' ').split()] == pytest.approx(last, abs=0.51), name
+        wanted = run.metrics['ACC'].mean if run.name != 'ZeroShot' else sum(last) / len(last)
+        assert float(acc.split('±')[0]) == pytest.approx(wanted, abs=0.051), name
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('method', ['EWC', 'MRLoRA'])  # one of a plug-in that need not be installed, one of coinkit's own
 def test_its_command_can_start_the_run(tool, tmp_path, method):
