@@ -19,4 +19,5 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-decode = json.JSONDecoder(object_pairs_hook=_object).decode  # raises ValueError, and RecursionError for deep nesting
+DECODER = json.JSONDecoder(object_pairs_hook=_object)
+decode = DECODER.decode  # raises ValueError, and RecursionError for deep nesting

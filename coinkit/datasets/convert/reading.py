@@ -7,14 +7,13 @@ no UTF-8, broken or cut JSON, an id that stands twice and a record of another fo
 from __future__ import annotations
 
 import codecs
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from coinkit.data.strict_json import TwiceInObject, decode
+from coinkit.data.strict_json import DECODER, TwiceInObject
 from coinkit.datasets.shown import shown
 from coinkit.errors import DataError, nearest
 
@@ -22,7 +21,6 @@ CHUNK_BYTES = 1 << 20
 MAX_VALUE_CHARS = 1 << 26  # of one record; more is a file that is broken, or another one
 _NUMBER_GOES_ON = re.compile(r'[-+.eE\d]*\Z')  # up to where the text was read: '1.' may become 1.5
 _SPACE = re.compile(r'[ \t\r\n]*')
-_DECODER: json.JSONDecoder = decode.__self__  # type: ignore[attr-defined]  # the same one, for its raw_decode
 _CURE = 'Download it again.'
 
 Advance = Callable[[int], None]  # told the bytes that were read
@@ -86,7 +84,7 @@ class _Text:
         self.peek()
         while True:
             try:
-                value, end = _DECODER.raw_decode(self._text, self._at)
+                value, end = DECODER.raw_decode(self._text, self._at)
             except RecursionError as error:
                 raise self.wrong('it is nested too deep') from error
             except TwiceInObject as error:
